@@ -1,0 +1,187 @@
+"""What one process needs to carry worksets: its open blocks, its lease, one watch per cluster.
+
+A process opens one host however many worksets it carries; a flow that runs inside another finds
+the host that is open already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import ParamSpec, TypeVar
+
+import anyio
+from prefect.blocks.core import Block
+from prefect.logging import get_logger
+
+import blocks.local_cluster
+import blocks.sqlite_state_db  # noqa: F401  (a block can be loaded once its class is imported)
+from blocks.clusters import Cluster, ClusterWatch
+from blocks.settings import WorksetSettings
+from blocks.state_db import WorksetStateDB
+from worksets.config import ProcessorConfig
+from worksets.errors import ConfigurationError, Refused
+from worksets.placement import ClusterView, Limits
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_current: ContextVar[Host | None] = ContextVar("host", default=None)
+
+
+class Host:
+    """The blocks this process works with, and the name by which it holds worksets."""
+
+    def __init__(
+        self, name: str, settings: WorksetSettings, db: WorksetStateDB, config: ProcessorConfig
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.db = db
+        self.config = config
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.watches: dict[str, ClusterWatch] = {}
+        self.placeable: frozenset[str] = frozenset()
+        self.live: set[str] = set()
+        self._threads = anyio.CapacityLimiter(config.max_workers)
+        self._log = get_logger("host")
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking function in one of this process's `max_workers` threads."""
+        return await anyio.to_thread.run_sync(
+            lambda: function(*args, **kwargs), limiter=self._threads
+        )
+
+    @property
+    def views(self) -> list[ClusterView]:
+        """The clusters as placement sees them; one that does not answer is not placed on."""
+        views = []
+        for name in sorted(self.placeable):
+            watch = self.watches[name]
+            view = watch.cluster.view()
+            if watch.unreachable:
+                view = view.model_copy(update={"unavailable": watch.unreachable})
+            views.append(view)
+        return views
+
+    @property
+    def limits(self) -> Limits:
+        return self.settings.limits(self.config, self.views)
+
+    def watch(self, cluster_name: str) -> ClusterWatch:
+        """The watch of a cluster.
+
+        Raises:
+            ConfigurationError: the settings have no such cluster.
+        """
+        if cluster_name not in self.watches:
+            raise ConfigurationError(
+                f"cluster {cluster_name} is not in the settings {self.name!r}; there are "
+                f"{', '.join(sorted(self.watches)) or 'none'}"
+            )
+        return self.watches[cluster_name]
+
+    async def refresh(self) -> None:
+        """Read settings and clusters again, so that changes count without a restart."""
+        self.settings = await load_settings(self.name)
+        found = {c.cluster_name: c for c in await _load_clusters(self.settings)}
+        for name, cluster in found.items():
+            if name in self.watches:
+                self.watches[name].cluster = cluster
+            else:
+                self.watches[name] = ClusterWatch(cluster, self.call)
+        # one that left the settings is still watched for what runs there, but not placed on
+        self.placeable = frozenset(found)
+
+    @asynccontextmanager
+    async def carrying(self, workset_id: str) -> AsyncIterator[None]:
+        """Mark a workset as carried by this process, so that it is not begun here twice."""
+        if workset_id in self.live:
+            raise Refused(f"workset {workset_id} is being processed by this process already")
+        self.live.add(workset_id)
+        try:
+            yield
+        finally:
+            self.live.discard(workset_id)
+
+    async def beat(self) -> None:
+        """Renew this process's lease, three times as often as it needs; for ever."""
+        while True:
+            try:
+                await self.call(self.db.renew_lease, self.owner, self.settings.lease_s)
+            except Exception:
+                # if it goes on, others take over what this process holds; fences keep that safe
+                self._log.exception("the lease of %s was not renewed; tried again", self.owner)
+            await asyncio.sleep(self.settings.lease_s / 3)
+
+
+def host() -> Host:
+    """The host that is open around this call."""
+    found = _current.get()
+    if found is None:
+        raise ConfigurationError("no host is open; call the flow, not its tasks")
+    return found
+
+
+@asynccontextmanager
+async def open_host(settings: str, config: ProcessorConfig | None = None) -> AsyncIterator[Host]:
+    """The process's host for the settings block of this name; a nested call finds the outer one.
+
+    Leaving it gives up the lease: what is held still, others may take over at once.
+
+    Raises:
+        ConfigurationError: the settings or a block they name do not exist.
+    """
+    outer = _current.get()
+    if outer is not None and outer.name == settings:
+        yield outer
+        return
+    found = await load_settings(settings)
+    db = await _load(found.state_db, WorksetStateDB)
+    here = Host(settings, found, db, config or found.processor)
+    await here.refresh()
+    await here.call(db.renew_lease, here.owner, found.lease_s)
+    heartbeat = asyncio.create_task(here.beat(), name="lease")
+    token = _current.set(here)
+    try:
+        yield here
+    finally:
+        _current.reset(token)
+        heartbeat.cancel()
+        for watch in here.watches.values():
+            watch.close()
+        with anyio.CancelScope(shield=True):
+            await here.call(db.drop_lease, here.owner)
+
+
+async def load_settings(name: str) -> WorksetSettings:
+    """The settings block of this name, from Prefect's server."""
+    return await _load(f"workset-settings/{name}", WorksetSettings)
+
+
+async def _load_clusters(settings: WorksetSettings) -> list[Cluster]:
+    found = [await _load(reference, Cluster) for reference in settings.clusters]
+    names = [cluster.cluster_name for cluster in found]
+    if len(set(names)) != len(names):
+        raise ConfigurationError(f"two clusters have one cluster_name: {', '.join(names)}")
+    return found
+
+
+B = TypeVar("B", bound=Block)
+
+
+async def _load(reference: str, kind: type[B]) -> B:
+    try:
+        block = await Block.aload(reference)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"there is no block {reference}: {error}; save it first (see the README, Settings)"
+        ) from error
+    if not isinstance(block, kind):
+        raise ConfigurationError(f"the block {reference} is not a {kind.__name__}")
+    return block

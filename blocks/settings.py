@@ -1,0 +1,78 @@
+"""The settings of one installation, as a Prefect block that names the others."""
+
+from __future__ import annotations
+
+from prefect.blocks.core import Block
+from pydantic import Field, field_validator, model_validator
+
+from worksets.config import Customer, Name, Pipeline, ProcessorConfig
+from worksets.errors import ConfigurationError
+from worksets.leases import LEASE_S
+from worksets.placement import ClusterView, Limits
+
+
+class WorksetSettings(Block):
+    """What is watched, for whom, with which pipelines, on which clusters, within which limits."""
+
+    _block_type_name = "Workset Settings"
+    _block_type_slug = "workset-settings"
+
+    state_db: str = Field(description="The state DB's block, as TYPE-SLUG/NAME")
+    clusters: list[str] = Field(description="The clusters' blocks, as TYPE-SLUG/NAME")
+    worksets: list[str] = Field(description="Folders whose sub-folders are worksets")
+    results: str = Field(description="Folder for results: RESULTS/CUSTOMER/WORKSET")
+    export_roots: list[str] = Field(
+        default_factory=list, description="URIs below which an export_uri may lie"
+    )
+    customers: dict[Name, Customer] = Field(description="Customers whose worksets are taken")
+    default_customer: str = Field(
+        "", description="Customer of a workset that names none; empty: it must name one"
+    )
+    pipelines: dict[Name, Pipeline] = Field(description="Commands of each pipeline")
+    default_max_retries: int = Field(3, ge=0, le=10, description="Where a workset does not say")
+    processor: ProcessorConfig = Field(
+        default_factory=lambda: ProcessorConfig(), description="How a processor works"
+    )
+    lease_s: float = Field(LEASE_S, gt=0, description="Seconds a process is trusted without a word")
+    deployment: str = Field(
+        "process_workset/process-workset",
+        description="FLOW/DEPLOYMENT started for each workset with launch='deployment'",
+    )
+
+    @field_validator("clusters")
+    @classmethod
+    def _distinct(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError("a cluster is named twice")
+        return value
+
+    @model_validator(mode="after")
+    def _default_is_known(self) -> WorksetSettings:
+        if self.default_customer and self.default_customer not in self.customers:
+            raise ValueError(f"default_customer {self.default_customer} is not among customers")
+        return self
+
+    def limits(self, config: ProcessorConfig, clusters: list[ClusterView]) -> Limits:
+        """Every limit in force, for the state DB's admission and Prefect's tags alike."""
+        return Limits(
+            max_worksets=config.max_concurrent_worksets,
+            clusters={view.name: view.max_concurrent_worksets for view in clusters},
+            customers={
+                name: customer.max_concurrent_worksets
+                for name, customer in self.customers.items()
+                if customer.max_concurrent_worksets is not None
+            },
+        )
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The commands of a pipeline.
+
+        Raises:
+            ConfigurationError: the settings have no such pipeline.
+        """
+        if name not in self.pipelines:
+            raise ConfigurationError(
+                f"pipeline {name!r} is not in the settings; "
+                f"write one of {', '.join(sorted(self.pipelines))}"
+            )
+        return self.pipelines[name]

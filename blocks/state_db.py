@@ -1,0 +1,386 @@
+"""The state DB: it decides whether a workset may start, who holds it and which attempt it is.
+
+`WorksetStateDB` is the whole contract; a store adds the few thin operations at its end. Every
+change of state is one compare-and-set of a record that `worksets.lifecycle` made from the one
+before; admission to the limits happens inside that same write.
+
+The methods block (milliseconds on a local file, a round trip on DynamoDB); async callers use
+threads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from prefect.blocks.core import Block
+from pydantic import PrivateAttr
+
+from worksets import lifecycle
+from worksets.errors import (
+    AdmissionRefused,
+    ErrorCategory,
+    FenceLost,
+    Refused,
+    TransientError,
+    WorksetNotFound,
+)
+from worksets.leases import LEASE_S, is_stale
+from worksets.record import (
+    HELD,
+    UNFINISHED,
+    AffinityReason,
+    Frozen,
+    State,
+    StepRun,
+    WorksetRecord,
+)
+from worksets.registration import Description
+
+MAX_CONFLICTS: Final = 20
+"""Times a change is made again on the newer record before the call gives up as transient."""
+
+
+class Lease(Frozen):
+    """A process that holds worksets, and until when it counts as alive."""
+
+    owner: str
+    expires_at: datetime
+
+
+class VersionConflict(Exception):
+    """Somebody wrote the record since it was read (inside this module and the stores only)."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class WorksetStateDB(Block, ABC):
+    """What every state DB can do; the names are those of the Daylily description."""
+
+    _block_schema_capabilities = ["workset-state"]
+    _now: Callable[[], datetime] = PrivateAttr(default_factory=lambda: utc_now)
+
+    def now(self) -> datetime:
+        """The time (UTC) by which this state DB judges leases and retries."""
+        return self._now()
+
+    # --- Worksets come and are looked at ---
+
+    def register(self, record: WorksetRecord) -> bool:
+        """Add a new workset. False if its id is known already; nothing is changed then."""
+        return self._insert(record)
+
+    def get(self, workset_id: str) -> WorksetRecord:
+        """The record now.
+
+        Raises:
+            WorksetNotFound: no workset has this id.
+        """
+        record = self._read(workset_id)
+        if record is None:
+            raise WorksetNotFound(
+                f"no workset {workset_id} in the state DB; is its folder under a watched one, "
+                f"and has a poll seen it?"
+            )
+        return record
+
+    def known(self, workset_ids: Iterable[str]) -> dict[str, str]:
+        """Those of the ids that are registered, with the location of each."""
+        return self._locations(list(workset_ids))
+
+    def ready(self) -> list[WorksetRecord]:
+        return self._select((State.READY,))
+
+    def held(self) -> list[WorksetRecord]:
+        """Worksets that belong to a process now: locked or in progress."""
+        return self._select(tuple(HELD))
+
+    def list_worksets(self, states: Iterable[State] = tuple(State)) -> list[WorksetRecord]:
+        """All records in these states; for people and reports, its cost grows with the result."""
+        return self._select(tuple(states))
+
+    def get_worksets_by_cluster(self, cluster_name: str) -> list[WorksetRecord]:
+        """Worksets that are held on a cluster now."""
+        return [record for record in self.held() if record.cluster_name == cluster_name]
+
+    def get_queue_depth(self) -> dict[str, int]:
+        """How many worksets are in each state that waits for somebody: unfinished and failed."""
+        counted = self._counts()
+        return {state.value: counted.get(state.value, 0) for state in (*_DEPTH, State.FAILED)}
+
+    def get_concurrent_worksets_count(self) -> int:
+        """Worksets held now, over all clusters and processes."""
+        return len(self.holders().get("global", frozenset()))
+
+    def can_start_new_workset(self, max_concurrent: int) -> bool:
+        """Whether fewer than `max_concurrent` are held. A hint: the lock itself decides."""
+        return self.get_concurrent_worksets_count() < max_concurrent
+
+    def holders(self) -> dict[str, frozenset[str]]:
+        """Ids of the worksets that count against each scope (`global`, `cluster:…`, …) now."""
+        return self._holders()
+
+    # --- A process holds worksets ---
+
+    def renew_lease(self, owner: str, lease_s: float = LEASE_S) -> None:
+        """Say that `owner` is alive: one write for all that it holds."""
+        self._put_lease(Lease(owner=owner, expires_at=self._now() + timedelta(seconds=lease_s)))
+
+    def drop_lease(self, owner: str) -> None:
+        """`owner` gives up what it holds; others may take it over at once."""
+        self._delete_lease(owner)
+
+    def leases(self) -> dict[str, datetime]:
+        """End of every owner's lease."""
+        return {lease.owner: lease.expires_at for lease in self._leases()}
+
+    def lock(
+        self,
+        workset_id: str,
+        owner: str,
+        cluster_name: str,
+        reason: str,
+        limits: Mapping[str, int],
+    ) -> WorksetRecord:
+        """Take a ready workset, if every scope it would count against has room.
+
+        `limits` maps scope to the most holders it may have. One transaction: the record, and the
+        holder sets of `global`, the cluster and the customer.
+
+        Raises:
+            AdmissionRefused: a limit is reached; says which and who holds it.
+            Refused: it is not ready any more.
+        """
+        return self._transition(
+            workset_id, lifecycle.Lock(owner, cluster_name, reason), limits=limits
+        )
+
+    def take_over(self, workset_id: str, owner: str, previous_owner: str) -> WorksetRecord:
+        """Take a held workset from an owner that is gone; it keeps its slot and its attempt.
+
+        Raises:
+            Refused: `previous_owner` does not hold it any more.
+        """
+        return self._transition(workset_id, lifecycle.TakeOver(owner, previous_owner))
+
+    def begin(
+        self, workset_id: str, fence: int, step_runs: tuple[StepRun, ...] = ()
+    ) -> WorksetRecord:
+        """Write the intent to submit the next attempt's job; required before submitting it."""
+        return self._transition(workset_id, lifecycle.Begin(fence, step_runs))
+
+    def complete(
+        self, workset_id: str, fence: int, step_runs: tuple[StepRun, ...]
+    ) -> WorksetRecord:
+        """All steps ended well, as their markers say."""
+        return self._transition(workset_id, lifecycle.Complete(fence, step_runs))
+
+    def postpone(
+        self, workset_id: str, fence: int, reason: str, delay_s: float, *, job_ended: bool
+    ) -> WorksetRecord:
+        """Give a held workset back for a while, without counting a retry."""
+        return self._transition(
+            workset_id, lifecycle.Postpone(fence, reason, delay_s, job_ended=job_ended)
+        )
+
+    def record_failure(
+        self,
+        workset_id: str,
+        error_details: str,
+        error_category: ErrorCategory | None,
+        failed_step: str = "",
+        *,
+        fence: int | None = None,
+        step_runs: tuple[StepRun, ...] = (),
+        job_ended: bool = False,
+        retry_enabled: bool = True,
+    ) -> bool:
+        """Record that a workset failed; True if it will be tried again by itself.
+
+        Transient and resource errors wait 2, 4, 8 … 3600 s until `max_retries` are used up; the
+        others, and an unknown error (None) that comes twice in a row, are dead letters at once.
+        """
+        record = self._transition(
+            workset_id,
+            lifecycle.Fail(
+                error_category,
+                error_details,
+                failed_step,
+                fence,
+                step_runs,
+                job_ended=job_ended,
+                retry_enabled=retry_enabled,
+            ),
+        )
+        return record.state is State.RETRYING
+
+    # --- Time passes, and operators decide ---
+
+    def requeue_due(self) -> list[WorksetRecord]:
+        """Make every retry that is due ready again."""
+        now = self._now()
+        due = [
+            record.workset_id
+            for record in self._select((State.RETRYING,))
+            if record.retry_after is None or record.retry_after <= now
+        ]
+        return self._each(due, lambda _: lifecycle.Requeue())
+
+    def next_retry(self) -> datetime | None:
+        """When the next waiting retry is due."""
+        times = [r.retry_after for r in self._select((State.RETRYING,)) if r.retry_after]
+        return min(times, default=None)
+
+    def stale(self) -> list[WorksetRecord]:
+        """Held worksets whose owner's lease has run out."""
+        held = self.held()
+        if not held:
+            return []
+        leases, now = self.leases(), self._now()
+        return [record for record in held if is_stale(record, leases, now)]
+
+    def release_stale(self) -> list[WorksetRecord]:
+        """Make worksets ready that a dead owner had locked but not begun.
+
+        Begun ones stay held, for their job may run; see `stale` and `take_over`.
+        """
+        owners = {r.workset_id: r.lock_owner for r in self.stale() if r.state is State.LOCKED}
+        return self._each(owners, lambda id_: lifecycle.ReleaseStale(owners[id_]))
+
+    def release_lock(self, workset_id: str, *, force: bool, reason: str) -> WorksetRecord:
+        """Take a lock away from its holder, whose next write will be refused.
+
+        Raises:
+            Refused: `force` is not set, or nobody holds the workset.
+        """
+        if not force:
+            raise Refused(
+                f"workset {workset_id}: a lock is released by its holder, or by itself when the "
+                f"holder's lease runs out; to take it away use force=True and give a reason"
+            )
+        return self._transition(workset_id, lifecycle.ForceRelease(reason))
+
+    def set_cluster_affinity(
+        self,
+        workset_id: str,
+        cluster_name: str,
+        affinity_reason: AffinityReason | str,
+        *,
+        required: bool = False,
+    ) -> WorksetRecord:
+        """Prefer a cluster (or require it); the reason is data_locality, cost, resources, manual."""
+        return self._transition(
+            workset_id,
+            lifecycle.SetAffinity(cluster_name, AffinityReason(affinity_reason), required),
+        )
+
+    def describe(self, workset_id: str, description: Description) -> WorksetRecord:
+        """Take over what the workset's file says now; only while it is ready."""
+        return self._transition(workset_id, lifecycle.Describe(description))
+
+    def note_wait(self, workset_id: str, reason: str) -> None:
+        """Keep why a ready workset could not start just now, if it still is ready."""
+        self._each((workset_id,), lambda _: lifecycle.Wait(reason))
+
+    def cancel(self, workset_id: str, reason: str) -> WorksetRecord:
+        """Stop a workset for good; its holder finds out at its next write."""
+        return self._transition(workset_id, lifecycle.Cancel(reason))
+
+    def ignore(self, workset_id: str, reason: str) -> WorksetRecord:
+        return self._transition(workset_id, lifecycle.Ignore(reason))
+
+    def restore(self, workset_id: str, reason: str) -> WorksetRecord:
+        """Make a failed, cancelled or ignored workset ready again, with all its retries."""
+        return self._transition(workset_id, lifecycle.Restore(reason))
+
+    # --- How a change is made ---
+
+    def _transition(
+        self,
+        workset_id: str,
+        event: lifecycle.Event,
+        limits: Mapping[str, int] | None = None,
+    ) -> WorksetRecord:
+        for _ in range(MAX_CONFLICTS):
+            before = self.get(workset_id)
+            after = lifecycle.apply(before, event, self._now())
+            if isinstance(after, lifecycle.Refusal):
+                raise (FenceLost if after.fence_lost else Refused)(after.reason)
+            try:
+                self._commit(before, after, limits or {})
+            except VersionConflict:
+                continue
+            return after
+        raise TransientError(
+            f"workset {workset_id}: {MAX_CONFLICTS} other writes came between; try again"
+        )
+
+    def _each(
+        self, workset_ids: Iterable[str], event: Callable[[str], lifecycle.Event]
+    ) -> list[WorksetRecord]:
+        """Apply an event to each; one that another process was faster with is left out."""
+        changed = []
+        for workset_id in workset_ids:
+            try:
+                changed.append(self._transition(workset_id, event(workset_id)))
+            except Refused:
+                continue
+        return changed
+
+    # --- What a store has to give ---
+
+    @abstractmethod
+    def _insert(self, record: WorksetRecord) -> bool:
+        """Add a record if its id is free; whether it was."""
+
+    @abstractmethod
+    def _read(self, workset_id: str) -> WorksetRecord | None: ...
+
+    @abstractmethod
+    def _locations(self, workset_ids: list[str]) -> dict[str, str]: ...
+
+    @abstractmethod
+    def _commit(
+        self, before: WorksetRecord, after: WorksetRecord, limits: Mapping[str, int]
+    ) -> None:
+        """Put `after` if the stored version is still `before`'s, and move the holder sets along.
+
+        The scopes that `after` adds must have room under `limits`, all in one transaction.
+
+        Raises:
+            VersionConflict: the stored version is another.
+            AdmissionRefused: a scope is full.
+        """
+
+    @abstractmethod
+    def _select(self, states: tuple[State, ...]) -> list[WorksetRecord]: ...
+
+    @abstractmethod
+    def _counts(self) -> dict[str, int]:
+        """Number of records in each unfinished state and in `failed`."""
+
+    @abstractmethod
+    def _holders(self) -> dict[str, frozenset[str]]: ...
+
+    @abstractmethod
+    def _put_lease(self, lease: Lease) -> None: ...
+
+    @abstractmethod
+    def _delete_lease(self, owner: str) -> None: ...
+
+    @abstractmethod
+    def _leases(self) -> list[Lease]: ...
+
+
+_DEPTH: Final = tuple(state for state in State if state in UNFINISHED)
+
+
+def scope_is_full(scope: str, limit: int, holders: Iterable[str]) -> AdmissionRefused:
+    """The refusal that names the limit and who holds it."""
+    names = sorted(holders)
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return AdmissionRefused(f"{scope} is at its limit of {limit}, held by {shown or 'nobody'}")

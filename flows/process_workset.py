@@ -1,0 +1,78 @@
+"""One attempt at one workset: validate → schedule → lock → dispatch → monitor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from blocks.host import open_host
+from tasks.dispatch import dispatch
+from tasks.labels import flow_run_name, label_by_hand, limited, unlimited
+from tasks.lock import lock
+from tasks.monitor import monitor
+from tasks.schedule import schedule
+from tasks.settle import Outcome, Progress, settle, settle_error
+from tasks.validate import validate
+from worksets.record import State as WorksetState
+
+
+@flow(name="process_workset", flow_run_name=flow_run_name)
+async def process_workset(
+    workset_id: str,
+    settings: str = "default",
+    cluster: str | None = None,
+    attempt: int | None = None,
+) -> State[Any]:
+    """Process one workset, from wherever it stands.
+
+    Whoever starts it, and however often: a workset that is finished, waiting for its retry or held
+    by another process is left alone, and one whose process died is gone on with.
+
+    Args:
+        workset_id: The workset, as a poll has registered it.
+        settings: Name of the settings block.
+        cluster: Cluster to run on; empty: chosen by placement.
+        attempt: Only for the name of the run; the state DB counts.
+    """
+    async with open_host(settings) as here:
+        at = Progress(workset_id)
+        try:
+            async with here.carrying(workset_id):
+                with unlimited():
+                    return _shown(await _five_steps(at, cluster, attempt))
+        except Exception as error:
+            return _shown(await settle_error(at, error))
+
+
+async def _five_steps(at: Progress, cluster: str | None, attempt: int | None) -> Outcome:
+    workset = await validate(at.workset_id)
+    if attempt is None:
+        await label_by_hand(workset.record)
+
+    at.step = "schedule"
+    placement = await schedule(workset, cluster)
+
+    at.step = "lock"
+    record = await lock(workset, placement)
+
+    at.step, at.fence = "dispatch", record.fence
+    begun = await limited(dispatch, record)(workset, record)
+
+    at.step = "monitor"
+    status = await limited(monitor, record)(begun.run)
+
+    return await settle(begun.record, status)
+
+
+def _shown(outcome: Outcome) -> State[Any]:
+    """The outcome as the state that Prefect's UI shows."""
+    message = outcome.message[:2000]
+    if outcome.state is WorksetState.COMPLETE:
+        return Completed(message=message)
+    if outcome.state is WorksetState.READY:
+        return Completed(name="Waiting", message=message)
+    names = {WorksetState.RETRYING: "Retrying", WorksetState.FAILED: "DeadLetter", None: "Unsettled"}
+    return Failed(name=names.get(outcome.state, "Failed"), message=message)

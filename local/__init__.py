@@ -1,0 +1,1 @@
+"""Everything on one machine: PostgreSQL, Prefect's server, the settings file, `make run`."""

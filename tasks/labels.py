@@ -1,0 +1,70 @@
+"""Names and tags by which Prefect's UI and limits know a workset's runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import runtime
+from prefect.client.orchestration import get_client
+from prefect.context import TagsContext, tags
+from prefect.tasks import Task
+
+from worksets.record import WorksetRecord, scopes_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+GLOBAL_TAG = "worksets"
+
+
+def tag_of(scope: str) -> str:
+    """The Prefect tag whose limit mirrors a scope of the state DB."""
+    return GLOBAL_TAG if scope == "global" else scope
+
+
+def limited(
+    step: Task[P, Coroutine[Any, Any, R]], record: WorksetRecord
+) -> Callable[P, Coroutine[Any, Any, R]]:
+    """The step with the tags that take a slot of each limit for as long as it runs."""
+    scopes = scopes_of(record.cluster_name, record.customer_id)
+    return step.with_options(
+        tags=sorted(map(tag_of, scopes)),
+        task_run_name=f"{step.name} {record.workset_id} on {record.cluster_name}",
+    )
+
+
+@contextmanager
+def labelled(record: WorksetRecord) -> Iterator[None]:
+    """Tags of a flow run that is about to be created."""
+    with tags(*flow_tags(record)):
+        yield
+
+
+def flow_tags(record: WorksetRecord) -> list[str]:
+    return [f"workset:{record.workset_id}", f"customer:{record.customer_id or 'unknown'}"]
+
+
+@contextmanager
+def unlimited() -> Iterator[None]:
+    """Keep the flow's tags from the tasks within: a task tagged customer:… would take a slot."""
+    with TagsContext(current_tags=set()):
+        yield
+
+
+def flow_run_name() -> str:
+    """`WORKSET · attempt N`, from the parameters of the run."""
+    given = runtime.flow_run.parameters
+    attempt = given.get("attempt")
+    return str(given["workset_id"]) + (f" · attempt {attempt}" if attempt else "")
+
+
+async def label_by_hand(record: WorksetRecord) -> None:
+    """Give a run that a person started the name and tags that a poller would have given it."""
+    async with get_client() as client:
+        await client.update_flow_run(
+            flow_run_id=runtime.flow_run.id,
+            name=f"{record.workset_id} · attempt {record.current_attempt}",
+            tags=sorted({*runtime.flow_run.tags, *flow_tags(record)}),
+        )

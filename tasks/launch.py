@@ -1,0 +1,150 @@
+"""launch: start `process_workset` for what the plan lets start."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.deployments import run_deployment
+
+from blocks.host import Host
+from tasks.labels import flow_tags, labelled
+from tasks.recover import orphans
+from worksets.config import Launch
+from worksets.placement import Decision, plan
+from worksets.record import WorksetRecord, scopes_of
+
+ProcessWorkset = Callable[..., Awaitable[Any]]
+
+RELAUNCH_S = 600.0
+"""A deployment run that has not taken its workset by then (a dead worker) is started again."""
+REFUSALS = 10
+"""Worksets that validation will refuse, started in one go; they need no slot."""
+
+
+class Launcher:
+    """The worksets that this poller has started, and what it may start next."""
+
+    def __init__(self, here: Host, process_workset: ProcessWorkset, launch: Launch) -> None:
+        self.here = here
+        self.launch = launch
+        self.wake = asyncio.Event()
+        self.decisions: list[Decision] = []
+        self.started = 0
+        self._process_workset = process_workset
+        self._children: dict[str, asyncio.Task[Any]] = {}
+        self._sent: dict[str, tuple[int, float, frozenset[str]]] = {}
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._children)
+
+    async def adopt(self) -> None:
+        """Go on with the worksets that nobody carries any more."""
+        for record in await orphans(self.here):
+            get_run_logger().warning(
+                "%s (attempt %d on %s) is carried by nobody; it is gone on with here",
+                record.workset_id, record.attempt, record.cluster_name,
+            )  # fmt: skip
+            await self._start(record, None)
+
+    async def cycle(self) -> None:
+        """Plan, and start what has a free slot."""
+        ready = {record.workset_id: record for record in await self.here.call(self.here.db.ready)}
+        self.decisions = plan(
+            [r for r in ready.values() if r.workset_id not in self._children],
+            self.here.views,
+            await self._counts(ready),
+            self.here.limits,
+            frozenset(self.here.settings.customers),
+        )
+        refusals = 0
+        for decision in self.decisions:
+            refusals += decision.action == "refuse"
+            if decision.action == "start" or (decision.action == "refuse" and refusals <= REFUSALS):
+                await self._start(ready[decision.workset_id], decision.cluster_name or None)
+
+    async def _counts(self, ready: dict[str, WorksetRecord]) -> dict[str, int]:
+        """Holders of each scope, and what this poller has sent off that is not locked yet."""
+        holders = await self.here.call(self.here.db.holders)
+        counts = {scope: len(ids) for scope, ids in holders.items()}
+        for id_, (version, at, scopes) in list(self._sent.items()):
+            record = ready.get(id_)
+            if record is None or record.version != version or time.monotonic() - at > RELAUNCH_S:
+                del self._sent[id_]
+                continue
+            for scope in scopes:
+                counts[scope] = counts.get(scope, 0) + 1
+        return counts
+
+    async def _start(self, record: WorksetRecord, cluster: str | None) -> None:
+        id_ = record.workset_id
+        if id_ in self._children or self._already_sent(record):
+            return
+        self.started += 1
+        scopes = scopes_of(cluster, record.customer_id) if cluster else frozenset()
+        self._sent[id_] = (record.version, time.monotonic(), scopes)
+        parameters = {
+            "workset_id": id_,
+            "settings": self.here.name,
+            "cluster": cluster,
+            "attempt": record.current_attempt,
+        }
+        if self.launch == "deployment":
+            await run_deployment(
+                self.here.settings.deployment,
+                parameters=parameters,
+                timeout=0,
+                tags=flow_tags(record),
+                as_subflow=False,
+                flow_run_name=f"{id_} · attempt {record.current_attempt}",
+                idempotency_key=_key(record, self.here.db.now().timestamp()),
+            )
+            return
+        with labelled(record):
+            child = asyncio.create_task(self._run(parameters), name=id_)
+        self._children[id_] = child
+        child.add_done_callback(lambda _: self._ended(id_))
+
+    def _already_sent(self, record: WorksetRecord) -> bool:
+        sent = self._sent.get(record.workset_id)
+        return (
+            self.launch == "deployment"
+            and sent is not None
+            and sent[0] == record.version
+            and time.monotonic() - sent[1] <= RELAUNCH_S
+        )
+
+    async def _run(self, parameters: dict[str, Any]) -> None:
+        try:
+            await self._process_workset(**parameters, return_state=True)
+        except Exception:
+            # the state DB knows where the workset stands; the next cycle goes on from there
+            get_run_logger().exception("the flow of %s broke off", parameters["workset_id"])
+
+    def _ended(self, workset_id: str) -> None:
+        self._children.pop(workset_id, None)
+        self._sent.pop(workset_id, None)
+        self.wake.set()
+
+    async def drain(self) -> None:
+        """Wait for the worksets that run in this process."""
+        while self._children:
+            await asyncio.wait(self._children.values())
+            await asyncio.sleep(0)
+
+    def stop(self) -> None:
+        """Break off the flows in this process; their jobs run on and are attached to later."""
+        for child in self._children.values():
+            child.cancel()
+
+
+def _key(record: WorksetRecord, now_s: float) -> str:
+    """Idempotency key of a launch: one run for a workset's attempt as it stands now.
+
+    The version changes with every write; the time lets a run that a worker lost be started anew.
+    """
+    return f"{record.workset_id}/{record.attempt}/{record.version}/{int(now_s // RELAUNCH_S)}"

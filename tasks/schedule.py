@@ -1,0 +1,57 @@
+"""schedule: on which cluster does the workset run? The rules are `worksets.placement.plan`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from blocks.host import Host, host
+from tasks.retry import DELAYS_S, RETRIES, only_transient
+from tasks.validate import Validated
+from worksets.errors import AdmissionRefused
+from worksets.placement import Decision, plan
+from worksets.record import HELD, WorksetRecord
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a workset goes, and why."""
+
+    cluster_name: str
+    reason: str
+
+
+@task(
+    name="schedule",
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS_S,
+    retry_condition_fn=only_transient,
+    cache_policy=NO_CACHE,
+    timeout_seconds=60,
+)
+async def schedule(workset: Validated, cluster: str | None = None) -> Placement:
+    """Choose the cluster, or see whether `cluster`, the poller's choice, still takes the workset.
+
+    Raises:
+        AdmissionRefused: nothing takes it now; says why. It stays ready.
+    """
+    here = host()
+    record = workset.record
+    if record.state in HELD:
+        # it has a place and perhaps a job there; whoever goes on with it goes on there
+        return Placement(record.cluster_name, record.placement_reason)
+    held = {scope: len(ids) for scope, ids in (await here.call(here.db.holders)).items()}
+    decision = place(here, record, held, cluster)
+    if decision.action != "start":
+        raise AdmissionRefused(f"workset {record.workset_id} {decision.reason}")
+    return Placement(decision.cluster_name, decision.reason)
+
+
+def place(
+    here: Host, record: WorksetRecord, held: dict[str, int], cluster: str | None
+) -> Decision:
+    """The plan for this one workset, on any cluster or on the one that is named."""
+    views = [view for view in here.views if cluster in (None, view.name)]
+    return plan([record], views, held, here.limits, frozenset(here.settings.customers))[0]

@@ -1,0 +1,173 @@
+"""What comes after the five steps: the end of an attempt is written to the state DB.
+
+It happens after `monitor` has given its Prefect slots back, so that a slot is always held inside
+the time in which the state DB counts the workset: the next one never finds a slot missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from prefect.events import emit_event
+from prefect.logging import get_run_logger
+
+from blocks.host import Host, host
+from worksets.errors import (
+    AdmissionRefused,
+    ClusterUnreachable,
+    ErrorCategory,
+    Refused,
+    WorksetError,
+    WorksetNotFound,
+    classify_exit,
+)
+from worksets.jobs import JobStatus, Phase, steps_to_run
+from worksets.record import HELD, State, StepRun, WorksetRecord
+
+UNREACHABLE_DELAY_S = 30.0
+
+
+@dataclass
+class Progress:
+    """Which step a workset is at, and the fence with which this process holds it (0: not yet)."""
+
+    workset_id: str
+    step: str = "validate"
+    fence: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended. `state` None: nothing is known, and the workset is held as it was."""
+
+    workset_id: str
+    state: State | None
+    message: str
+    record: WorksetRecord | None = field(default=None, repr=False)
+
+
+async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
+    """Write what the job's markers say.
+
+    Raises:
+        FenceLost: another process holds the workset now; it will write the same.
+    """
+    here = host()
+    runs = status.step_runs(record.attempt, record.cluster_name)
+    failed = status.failed_step
+    if status.phase is Phase.ENDED and failed is None:
+        done = await here.call(here.db.complete, record.workset_id, record.fence, runs)
+        return _told(here, done, f"complete on {record.cluster_name}, attempt {record.attempt}")
+
+    category: ErrorCategory | None = ErrorCategory.TRANSIENT
+    if status.phase is Phase.VANISHED:
+        what = f"the job {status.name} vanished: {status.note}"
+        done = {run.step for run in runs if run.exit_code == 0}
+        failed = failed or next(s for s in steps_to_run(record.completed_steps) if s not in done)
+    else:
+        code = next(mark.exit_code for mark in status.steps if mark.step is failed)
+        category, remedy = classify_exit(code or 0)
+        what = f"exit code {code}: {remedy}"
+    assert failed is not None, "a job that ended without success has a step that failed"
+    cluster = here.watch(record.cluster_name).cluster
+    log = await here.call(cluster.log_tail, status.name, failed)
+    details = f"{what}\n{log}".strip()
+    return await _failed(
+        here, record, failed.value, category, details, job_ended=True, step_runs=runs
+    )
+
+
+async def _failed(
+    here: Host,
+    record: WorksetRecord,
+    step: str,
+    category: ErrorCategory | None,
+    details: str,
+    *,
+    job_ended: bool,
+    step_runs: tuple[StepRun, ...] = (),
+) -> Outcome:
+    await here.call(
+        here.db.record_failure,
+        record.workset_id,
+        details,
+        category,
+        step,
+        fence=record.fence,
+        step_runs=step_runs,
+        job_ended=job_ended,
+        retry_enabled=here.config.enable_retry,
+    )
+    after = await here.call(here.db.get, record.workset_id)
+    verdict = after.history[-1].note.rpartition("[")[2].rstrip("]")
+    return _told(here, after, f"{step} failed, {verdict}: {after.error_details}")
+
+
+def _told(here: Host, record: WorksetRecord, message: str) -> Outcome:
+    """Tell Prefect's events about it, after the state is saved; its automations notify people."""
+    if here.config.enable_notifications:
+        emit_event(
+            event=f"workset.{record.state.value}",
+            resource={
+                "prefect.resource.id": f"workset.{record.workset_id}",
+                "prefect.resource.name": record.workset_id,
+                "workset.customer": record.customer_id,
+                "workset.cluster": record.cluster_name,
+            },
+            payload={"message": message[:2000], "attempt": record.attempt},
+        )
+    return Outcome(record.workset_id, record.state, message, record)
+
+
+async def settle_error(progress: Progress, error: Exception) -> Outcome:
+    """Decide what an error in one of the five steps means for the workset, and write it.
+
+    Whatever leaves the state of a job in doubt changes nothing: the workset stays held, and the
+    next cycle of this process attaches to it again.
+    """
+    here, id_, log = host(), progress.workset_id, get_run_logger()
+    if isinstance(error, AdmissionRefused):
+        await here.call(here.db.note_wait, id_, str(error))
+        return Outcome(id_, State.READY, str(error))
+    if isinstance(error, Refused | WorksetNotFound):
+        log.warning("%s", error)
+        return Outcome(id_, None, str(error))
+
+    record = await here.call(here.db.get, id_)
+    mine = progress.fence == record.fence if progress.fence else record.state not in HELD
+    if not mine:
+        log.warning("%s: %s; another process holds it now", id_, error)
+        return Outcome(id_, None, str(error))
+    job_absent = isinstance(error, WorksetError) and error.job_absent
+    try:
+        if isinstance(error, ClusterUnreachable):
+            here.watch(record.cluster_name).failed(error)
+            if record.state is State.LOCKED or job_absent:
+                after = await here.call(
+                    here.db.postpone,
+                    id_,
+                    record.fence,
+                    str(error),
+                    UNREACHABLE_DELAY_S,
+                    job_ended=record.job_ended or job_absent,
+                )
+                return Outcome(id_, after.state, f"postponed: {error}", after)
+        if record.state is State.IN_PROGRESS and not job_absent:
+            log.error("%s: %s; it stays held and is attached to again", id_, error, exc_info=error)
+            return Outcome(id_, None, f"its job's state is unknown: {error}", record)
+        return await _failed(
+            here,
+            record,
+            progress.step,
+            _category(error),
+            str(error) if isinstance(error, WorksetError) else f"{type(error).__name__}: {error}",
+            job_ended=record.job_ended or job_absent,
+        )
+    except Refused as lost:
+        return Outcome(id_, None, str(lost))
+
+
+def _category(error: Exception) -> ErrorCategory | None:
+    if isinstance(error, WorksetError):
+        return error.category
+    return ErrorCategory.TRANSIENT if isinstance(error, TimeoutError | OSError) else None

@@ -1,0 +1,119 @@
+"""sync_limits: Prefect's tag limits mirror the limits in force, and lost slots come back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import (
+    GlobalConcurrencyLimitCreate,
+    GlobalConcurrencyLimitUpdate,
+)
+from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
+
+from blocks.host import host
+from tasks.labels import tag_of
+from tasks.retry import DELAYS_S, RETRIES, only_transient
+from worksets.leases import is_over
+
+PAGE = 200
+CONFIRM_S = 1.0
+"""Seconds after which a surplus of slots is looked at again before it is believed."""
+
+
+@task(
+    name="sync limits",
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS_S,
+    retry_condition_fn=only_transient,
+    cache_policy=NO_CACHE,
+    timeout_seconds=60,
+)
+async def sync_limits() -> None:
+    """Create and change the limits of our tags, and take back slots that no live process holds.
+
+    A slot is only ever taken for a workset that the state DB counts (see `tasks/settle.py`), so
+    more slots than worksets of live processes means that some have leaked; a surplus that is
+    still there a second later is no race. A cluster with limit 0 keeps its last tag limit: a
+    Prefect limit of 0 fails runs, and placement does not use that cluster anyway.
+    """
+    here = host()
+    wanted = {f"tag:{tag_of(s)}": (s, n) for s, n in here.limits.by_scope().items() if n > 0}
+    async with get_client() as client:
+        changes = await _compare(client, wanted, {})
+        if surplus := {change.name: change.surplus for change in changes if change.surplus}:
+            await asyncio.sleep(CONFIRM_S)
+            changes = await _compare(client, wanted, surplus)
+        for change in changes:
+            await change.make(client)
+
+
+async def _compare(
+    client: PrefectClient, wanted: dict[str, tuple[str, int]], surplus: dict[str, int]
+) -> list[Change]:
+    # slots before holders: a workset that ends in between can only make the surplus look smaller
+    there = {limit.name: limit for limit in await _all_limits(client)}
+    live = await _live_holders()
+    return [
+        Change(name, there.get(name), limit, live.get(scope, 0), surplus.get(name, 0))
+        for name, (scope, limit) in wanted.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one limit should become; `confirmed` is the surplus that was seen a moment ago."""
+
+    name: str
+    known: GlobalConcurrencyLimitResponse | None
+    limit: int
+    live: int
+    confirmed: int
+
+    @property
+    def surplus(self) -> int:
+        """Slots taken beyond the worksets of live processes."""
+        return max(0, self.known.active_slots - self.live) if self.known else 0
+
+    async def make(self, client: PrefectClient) -> None:
+        """Tell the server, if there is anything to tell."""
+        if self.known is None:
+            await client.create_global_concurrency_limit(
+                GlobalConcurrencyLimitCreate(name=self.name, limit=self.limit, active=True)
+            )
+            return
+        leaked = min(self.surplus, self.confirmed)
+        if not leaked and self.known.limit == self.limit and self.known.active:
+            return
+        update = GlobalConcurrencyLimitUpdate(limit=self.limit, active=True)
+        if leaked:
+            update = update.model_copy(update={"active_slots": self.known.active_slots - leaked})
+        await client.update_global_concurrency_limit(self.name, update)
+        get_run_logger().info(
+            "%s: limit %d → %d, %d slots of dead processes taken back",
+            self.name.removeprefix("tag:"), self.known.limit, self.limit, leaked,
+        )  # fmt: skip
+
+
+async def _all_limits(client: PrefectClient) -> list[GlobalConcurrencyLimitResponse]:
+    found: list[GlobalConcurrencyLimitResponse] = []
+    while True:
+        page = await client.read_global_concurrency_limits(limit=PAGE, offset=len(found))
+        found.extend(page)
+        if len(page) < PAGE:
+            return found
+
+
+async def _live_holders() -> dict[str, int]:
+    """Worksets of living processes that count against each scope."""
+    here = host()
+    counts: dict[str, int] = {}
+    leases, now = await here.call(here.db.leases), here.db.now()
+    for record in await here.call(here.db.held):
+        if not is_over(leases.get(record.lock_owner), now):
+            for scope in record.scopes:
+                counts[scope] = counts.get(scope, 0) + 1
+    return counts

@@ -1,0 +1,169 @@
+"""The record of a workset: all that the state DB knows of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from worksets.errors import ErrorCategory
+
+MAX_HISTORY: Final = 60
+"""Entries of history kept; the first ten stay, the middle is dropped."""
+MAX_STEP_RUNS: Final = 60
+MAX_RETRIES: Final = 10
+
+
+class State(StrEnum):
+    """Where a workset stands; docs/life-cycle.md has the picture."""
+
+    READY = "ready"
+    LOCKED = "locked"
+    IN_PROGRESS = "in_progress"
+    RETRYING = "retrying"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    IGNORED = "ignored"
+
+
+HELD: Final = frozenset({State.LOCKED, State.IN_PROGRESS})
+"""States in which a workset belongs to a process and counts against the limits."""
+UNFINISHED: Final = HELD | {State.READY, State.RETRYING}
+FINAL: Final = frozenset(State) - UNFINISHED
+
+
+class Priority(StrEnum):
+    URGENT = "urgent"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 for the most urgent."""
+        return list(Priority).index(self)
+
+
+class AffinityReason(StrEnum):
+    """Why a cluster is preferred (Daylily, "Cluster Affinity Routing")."""
+
+    DATA_LOCALITY = "data_locality"
+    COST = "cost"
+    RESOURCES = "resources"
+    MANUAL = "manual"
+
+
+class Step(StrEnum):
+    """The steps of a workset's job, in their order."""
+
+    STAGE = "stage"
+    RUN = "run"
+    EXPORT = "export"
+
+
+STEPS: Final = tuple(Step)
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a time needs a time zone")
+    return value.astimezone(UTC)
+
+
+Utc = Annotated[datetime, AfterValidator(_utc)]
+
+
+class Frozen(BaseModel):
+    """A value: never changed in place, and no key that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HistoryEntry(Frozen):
+    at: Utc
+    event: str
+    note: str = ""
+
+
+class StepRun(Frozen):
+    """One execution of one step, as its markers on the cluster tell it."""
+
+    step: Step
+    attempt: int
+    cluster_name: str
+    exit_code: int
+    started_at: Utc
+    ended_at: Utc
+
+
+class Estimates(Frozen):
+    """What a workset's job needs at once."""
+
+    vcpus: int = Field(1, ge=1, description="virtual CPUs")
+    memory_gb: float = Field(0.0, ge=0, description="memory, GB (10^9 bytes)")
+
+
+class WorksetRecord(Frozen):
+    """One workset in the state DB. `worksets.lifecycle` alone makes new ones from old ones."""
+
+    workset_id: str
+    customer_id: str = Field("", description="empty while no readable YAML names a customer")
+    priority: Priority = Priority.NORMAL
+    pipeline: str = ""
+    reference_genome: str = ""
+    location: str = Field(description="URI of the folder: file:///… or s3://bucket/prefix")
+
+    state: State = State.READY
+    attempt: int = Field(0, ge=0, description="attempts begun so far; 0 before the first")
+    retry_count: int = Field(0, ge=0, description="retries that failures were granted so far")
+    max_retries: int = Field(3, ge=0, le=MAX_RETRIES)
+    retry_after: Utc | None = None
+
+    failed_step: str = ""
+    completed_steps: tuple[Step, ...] = ()
+    step_runs: tuple[StepRun, ...] = ()
+    error_category: ErrorCategory | None = None
+    error_details: str = ""
+    error_known: bool = Field(True, description="False while the class of the error is a guess")
+
+    preferred_cluster: str = ""
+    affinity_reason: AffinityReason | None = None
+    cluster_required: bool = False
+
+    cluster_name: str = Field("", description="where its last attempt was placed")
+    placement_reason: str = ""
+    job_name: str = Field("", description="the last attempt's job on that cluster")
+    job_ended: bool = Field(True, description="False unless evidence shows that job at its end")
+
+    lock_owner: str = ""
+    fence: int = Field(0, ge=0, description="grows by one whenever the lock changes hands")
+    version: int = Field(0, ge=0, description="grows by one at every write; the store compares it")
+
+    estimates: Estimates = Estimates()
+    created_at: Utc
+    updated_at: Utc
+    history: tuple[HistoryEntry, ...] = ()
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The limits that this workset counts against now; empty unless a process holds it."""
+        if self.state not in HELD:
+            return frozenset()
+        return scopes_of(self.cluster_name, self.customer_id)
+
+    @property
+    def pinned_cluster(self) -> str:
+        """The cluster it may not leave: finished steps or a job that may still run are there."""
+        return self.cluster_name if self.completed_steps or not self.job_ended else ""
+
+    @property
+    def current_attempt(self) -> int:
+        """The attempt that runs now, or the one that would come next."""
+        return self.attempt if self.state is State.IN_PROGRESS else self.attempt + 1
+
+
+def scopes_of(cluster_name: str, customer_id: str) -> frozenset[str]:
+    """Names of the holder sets that a workset of this customer on this cluster is in."""
+    return frozenset({"global", f"cluster:{cluster_name}", f"customer:{customer_id}"})
