@@ -65,7 +65,7 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
     from local.summary import summarize
     from worksets.record import FINAL
 
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=150)
     settings, db, clusters = settings_file.read(options.settings, Path.cwd())
     for hook in _examples(settings.worksets):
         await asyncio.to_thread(hook)
