@@ -124,11 +124,13 @@ class ClusterWatch:
 
     async def wait(self, name: str) -> JobStatus:
         """The status of the job once it is over; an unreachable cluster only makes it later."""
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[JobStatus] = asyncio.get_running_loop().create_future()
         self._waiting[name] = (time.monotonic(), future)
         self._nudge.set()
         if self._loop is None or self._loop.done():
-            self._loop = asyncio.create_task(self._watch(), name=f"watch {self.cluster.cluster_name}")
+            self._loop = asyncio.create_task(
+                self._watch(), name=f"watch {self.cluster.cluster_name}"
+            )
         try:
             return await future
         finally:
@@ -172,7 +174,9 @@ class ClusterWatch:
     async def _pause(self, failures: int) -> None:
         open_since = [since for since, future in self._waiting.values() if not future.done()]
         youngest = time.monotonic() - max(open_since, default=0.0)
-        pause = poll_interval_s(self.cluster.poll_min_s, self.cluster.poll_max_s, youngest, failures)
+        pause = poll_interval_s(
+            self.cluster.poll_min_s, self.cluster.poll_max_s, youngest, failures
+        )
         if open_since and pause > self.cluster.poll_min_s:
             # a new job shortens the pause, but never below the shortest
             await asyncio.sleep(self.cluster.poll_min_s)
@@ -202,7 +206,7 @@ class ClusterJobRun(JobRun[JobStatus]):
         self.name = name
         self._status = JobStatus(name, Phase.UNKNOWN)
 
-    async def wait_for_completion(self) -> None:
+    async def wait_for_completion(self) -> None:  # type: ignore[override]  # Prefect's stub says Logger
         """Return when the job is over, well or badly."""
         self._status = await self.watch.wait(self.name)
 

@@ -142,7 +142,7 @@ async def open_host(settings: str, config: ProcessorConfig | None = None) -> Asy
         yield outer
         return
     found = await load_settings(settings)
-    db = await _load(found.state_db, WorksetStateDB)
+    db = await _load(found.state_db, WorksetStateDB)  # type: ignore[type-abstract]
     here = Host(settings, found, db, config or found.processor)
     await here.refresh()
     await here.call(db.renew_lease, here.owner, found.lease_s)
@@ -165,7 +165,10 @@ async def load_settings(name: str) -> WorksetSettings:
 
 
 async def _load_clusters(settings: WorksetSettings) -> list[Cluster]:
-    found = [await _load(reference, Cluster) for reference in settings.clusters]
+    found = [
+        await _load(reference, Cluster)  # type: ignore[type-abstract]
+        for reference in settings.clusters
+    ]
     names = [cluster.cluster_name for cluster in found]
     if len(set(names)) != len(names):
         raise ConfigurationError(f"two clusters have one cluster_name: {', '.join(names)}")

@@ -272,7 +272,7 @@ class WorksetStateDB(Block, ABC):
         *,
         required: bool = False,
     ) -> WorksetRecord:
-        """Prefer a cluster (or require it); the reason is data_locality, cost, resources, manual."""
+        """Prefer (or require) a cluster, for data_locality, cost, resources or manual."""
         return self._transition(
             workset_id,
             lifecycle.SetAffinity(cluster_name, AffinityReason(affinity_reason), required),

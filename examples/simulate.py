@@ -24,7 +24,7 @@ WORK_FILE = "daylily_work.yaml"
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
 OTHER_BASES = {"A": "CGT", "C": "AGT", "G": "ACT", "T": "ACG"}
 
-READ_LENGTHS = (100, 125, 150)  # bp; one sequencing run has one length
+READ_LENGTHS = (100, 125, 150)  # bp
 FRAGMENT_MEAN, FRAGMENT_SD = 300, 60  # bp; a usual short-read library
 N_PER_READ = 0.01  # share of reads with one base that was not called
 LOWEST_PHRED, HIGHEST_PHRED = 2, 41  # the range Illumina writes
@@ -100,13 +100,13 @@ def read_samples(work_file: Path) -> list[Sample]:
 def simulate_fastq(genome: str, workset: str, sample: Sample, mate: int) -> bytes:
     """Return one gzipped FASTQ file; ``mate`` is 1 or 2.
 
-    The number of reads is genome length (bp) × coverage / (mates × read length), after Lander &
+    The number of reads is genome length (bp) * coverage / (mates * read length), after Lander &
     Waterman (1988).
     """
     # Both mates draw their fragments from the same stream, so that they are true pairs.
     fragments = seeded(workset, sample.sample_id, "fragments")
     noise = seeded(workset, sample.sample_id, f"R{mate}")
-    length = fragments.choice(READ_LENGTHS)
+    length = seeded(workset, "read length").choice(READ_LENGTHS)  # one run, one length
     mates = 2 if sample.fastq_r2 else 1
     count = max(1, round(len(genome) * sample.coverage / (mates * length)))
 
@@ -159,11 +159,12 @@ def draw_fragment(rng: random.Random, genome: str) -> str:
 
 
 def reverse_complement(sequence: str) -> str:
+    """Return the other strand of ``sequence`` (A, C, G, T), read from its own 5' end."""
     return sequence.translate(COMPLEMENT)[::-1]
 
 
 def spoil(rng: random.Random, bases: list[str], quality: list[int]) -> None:
-    """Put sequencing errors into a read, in place: substitutions as its Phred scores say, rare N."""
+    """Put errors into a read, in place: substitutions as its Phred scores say, rarely an N."""
     for position, phred in enumerate(quality):
         if rng.random() < ERROR_RATE[phred]:
             bases[position] = rng.choice(OTHER_BASES[bases[position]])
@@ -177,10 +178,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")  # matches .gitignore as well
     temporary.write_bytes(data)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def main() -> None:
+    """Run the command line and print the files written."""
     parser = argparse.ArgumentParser(description="Write the example worksets' FASTQ files.")
     parser.add_argument(
         "worksets",

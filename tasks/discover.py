@@ -30,7 +30,7 @@ async def discover(seen: dict[str, str]) -> list[str]:
     here, log = host(), get_run_logger()
     new: list[str] = []
     for root in here.settings.worksets:
-        found = await here.call(lambda root=root: list(find_worksets(root)))
+        found = await here.call(list_worksets, root)
         fresh = [(id_, location) for id_, location in found if seen.get(location) != id_]
         known = await here.call(here.db.known, [id_ for id_, _ in fresh])
         for id_, location in fresh:
@@ -53,6 +53,11 @@ async def discover(seen: dict[str, str]) -> list[str]:
     return new
 
 
+def list_worksets(root: str) -> list[tuple[str, str]]:
+    """Id and location of every workset folder below `root`. Blocks."""
+    return list(find_worksets(root))
+
+
 def register(here: Host, workset_id: str, location: str) -> bool:
     """Put one workset into the state DB; whether it was new. Blocks.
 
@@ -69,6 +74,4 @@ def register(here: Host, workset_id: str, location: str) -> bool:
         estimates = Estimates(vcpus=pipeline.vcpus, memory_gb=pipeline.memory_gb)
     except ConfigurationError:
         description = description or None
-    return here.db.register(
-        new_record(workset_id, location, here.db.now(), description, estimates)
-    )
+    return here.db.register(new_record(workset_id, location, here.db.now(), description, estimates))

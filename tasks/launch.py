@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from prefect import get_run_logger
-from prefect.deployments import run_deployment
+from prefect.deployments.flow_runs import arun_deployment
 
 from blocks.host import Host
 from tasks.labels import flow_tags, labelled
@@ -94,7 +94,7 @@ class Launcher:
             "attempt": record.current_attempt,
         }
         if self.launch == "deployment":
-            await run_deployment(
+            await arun_deployment(
                 self.here.settings.deployment,
                 parameters=parameters,
                 timeout=0,

@@ -49,9 +49,7 @@ async def schedule(workset: Validated, cluster: str | None = None) -> Placement:
     return Placement(decision.cluster_name, decision.reason)
 
 
-def place(
-    here: Host, record: WorksetRecord, held: dict[str, int], cluster: str | None
-) -> Decision:
+def place(here: Host, record: WorksetRecord, held: dict[str, int], cluster: str | None) -> Decision:
     """The plan for this one workset, on any cluster or on the one that is named."""
     views = [view for view in here.views if cluster in (None, view.name)]
     return plan([record], views, held, here.limits, frozenset(here.settings.customers))[0]

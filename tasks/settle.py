@@ -62,8 +62,10 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
     category: ErrorCategory | None = ErrorCategory.TRANSIENT
     if status.phase is Phase.VANISHED:
         what = f"the job {status.name} vanished: {status.note}"
-        done = {run.step for run in runs if run.exit_code == 0}
-        failed = failed or next(s for s in steps_to_run(record.completed_steps) if s not in done)
+        ended_well = {run.step for run in runs if run.exit_code == 0}
+        failed = failed or next(
+            s for s in steps_to_run(record.completed_steps) if s not in ended_well
+        )
     else:
         code = next(mark.exit_code for mark in status.steps if mark.step is failed)
         category, remedy = classify_exit(code or 0)

@@ -31,7 +31,10 @@ class ProcessorConfig(_Config):
         10, ge=1, description="worksets that may be held at once, over all clusters and pollers"
     )
     max_workers: int = Field(
-        5, ge=1, le=256, description="threads of this process for calls that block (state DB, files)"
+        5,
+        ge=1,
+        le=256,
+        description="threads of this process for calls that block",
     )
     poll_interval_seconds: float = Field(
         30, gt=0, description="seconds between two full cycles; events start others in between"

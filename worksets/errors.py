@@ -94,7 +94,7 @@ def retry_delay_s(retry: int) -> int:
     if retry < 1:
         raise ValueError("retries are counted from 1")
     # 2 ** 12 is above the cap already: no need to compute a number with a thousand digits
-    return min(FIRST_DELAY_S ** min(retry, 12), MAX_DELAY_S)
+    return int(min(FIRST_DELAY_S ** min(retry, 12), MAX_DELAY_S))
 
 
 # Meaning of a step's exit code, by sysexits.h (BSD) and by the shell's 128 + signal convention.

@@ -400,7 +400,7 @@ def _postpone(record: WorksetRecord, event: Postpone, now: datetime) -> WorksetR
         state=State.RETRYING,
         lock_owner="",
         retry_after=now + timedelta(seconds=event.delay_s),
-        job_ended=event.job_ended or record.state is State.LOCKED and record.job_ended,
+        job_ended=event.job_ended or (record.state is State.LOCKED and record.job_ended),
         error_details=event.reason[:MAX_DETAILS],
     )
 

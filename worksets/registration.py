@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from worksets.record import (
     AffinityReason,
@@ -30,9 +31,9 @@ class Description(Frozen):
         """Whether the record says the same."""
         return all(getattr(record, key) == value for key, value in self.changes(record).items())
 
-    def changes(self, record: WorksetRecord) -> dict[str, object]:
+    def changes(self, record: WorksetRecord) -> dict[str, Any]:
         """The fields a record takes over from this description."""
-        fields: dict[str, object] = dict(self)
+        fields: dict[str, Any] = dict(self)
         if record.affinity_reason is not None:
             # the first word stands; set_cluster_affinity changes it, not the file
             del fields["preferred_cluster"], fields["cluster_required"]

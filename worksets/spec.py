@@ -96,7 +96,7 @@ def _export_uri(text: str) -> str:
 
 Identifier = Annotated[str, BeforeValidator(_text), AfterValidator(_identifier)]
 FastqPath = Annotated[str, BeforeValidator(_text), AfterValidator(_fastq_path)]
-Coverage = Annotated[float, Field(strict=True, gt=0, le=10_000, description="mean depth over the genome (×)")]
+Coverage = Annotated[float, Field(strict=True, gt=0, le=10_000, description="mean depth, ×")]
 
 
 class ReferenceGenome(StrEnum):

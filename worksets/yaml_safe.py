@@ -59,9 +59,10 @@ def load_mapping(data: bytes, name: str) -> tuple[dict[str, Any], Lines]:
         lines: Lines = {}
         _check_nodes(root, name, (), lines, {}, set())
         if not isinstance(root, yaml.MappingNode):
+            kind = "list" if isinstance(root, yaml.SequenceNode) else "single value"
             raise YamlRefused(
-                f"{name} (line {root.start_mark.line + 1}): a mapping of keys is needed at the top "
-                f"(`samples: …`), not a {root.id}"
+                f"{name} (line {_line(root)}): a mapping of keys is needed at the top "
+                f"(`samples: …`), not a {kind}"
             )
         loader = yaml.SafeLoader("")
         value = loader.construct_document(root)
@@ -85,7 +86,7 @@ def _check_events(text: str, name: str) -> None:
             documents += 1
             if documents > 1:
                 raise YamlRefused(
-                    f"{name} (line {event.start_mark.line + 1}): a second document (`---`); "
+                    f"{name} (line {_line(event)}): a second document (`---`); "
                     f"one file describes one workset"
                 )
         elif isinstance(event, yaml.CollectionStartEvent):
@@ -95,10 +96,15 @@ def _check_events(text: str, name: str) -> None:
         values += isinstance(event, yaml.NodeEvent)
         if depth > MAX_DEPTH:
             raise YamlRefused(
-                f"{name} (line {event.start_mark.line + 1}): nested deeper than {MAX_DEPTH} levels"
+                f"{name} (line {_line(event)}): nested deeper than {MAX_DEPTH} levels"
             )
         if values > MAX_NODES:
             raise YamlRefused(f"{name}: more than {MAX_NODES:,} values")
+
+
+def _line(part: yaml.Node | yaml.Event) -> int:
+    mark = part.start_mark
+    return mark.line + 1 if mark else 1
 
 
 def _check_nodes(
@@ -110,7 +116,7 @@ def _check_nodes(
     open_nodes: set[int],
 ) -> int:
     """Number of values below `node` with every alias written out; refuses tags and duplicates."""
-    line = node.start_mark.line + 1
+    line = _line(node)
     lines[path] = line
     if id(node) in open_nodes:
         raise YamlRefused(f"{name} (line {line}): an alias that contains itself; write it out")
@@ -132,13 +138,13 @@ def _check_nodes(
                 raise YamlRefused(f"{name} (line {line}): a key must be plain text")
             if key.value in seen:
                 raise YamlRefused(
-                    f"{name} (line {key.start_mark.line + 1}): the key {key.value!r} stands twice; "
+                    f"{name} (line {_line(key)}): the key {key.value!r} stands twice; "
                     f"keep one of the two"
                 )
             seen.add(key.value)
             size += _check_nodes(key, name, (*path, key.value), lines, sizes, open_nodes)
             size += _check_nodes(item, name, (*path, key.value), lines, sizes, open_nodes)
-            lines[(*path, key.value)] = key.start_mark.line + 1
+            lines[(*path, key.value)] = _line(key)
     open_nodes.discard(id(node))
     if size > MAX_NODES:
         raise YamlRefused(

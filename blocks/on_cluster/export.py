@@ -24,7 +24,8 @@ def main() -> int:
     try:
         count = export(results, target)
     except OSError as error:
-        return explained(f"the results in {results} are not exported", error)
+        code: int = explained(f"the results in {results} are not exported", error)
+        return code
     if not count:
         print(f"no results in {results}; did the pipeline write to it?", file=sys.stderr)
         return EX_NOINPUT

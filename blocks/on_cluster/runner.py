@@ -100,10 +100,11 @@ def main(job_dir: Path) -> int:
     job = json.loads((job_dir / "job.json").read_text(encoding="utf-8"))
     for attempt in range(1, job["attempt"]):
         earlier = job_dir.parent / f"a{attempt}"
-        if not claim(earlier, {"sealed_by": job["attempt"]}):
-            if lives(json.loads((earlier / "claim").read_text(encoding="utf-8"))):
-                print(f"attempt {attempt} still runs; this one leaves", file=sys.stderr)
-                return EARLIER_ATTEMPT_LIVES
+        if not claim(earlier, {"sealed_by": job["attempt"]}) and lives(
+            json.loads((earlier / "claim").read_text(encoding="utf-8"))
+        ):
+            print(f"attempt {attempt} still runs; this one leaves", file=sys.stderr)
+            return EARLIER_ATTEMPT_LIVES
     mine = {"pid": os.getpid(), "birth": birth(os.getpid()), "boot": boot()}
     if not claim(job_dir, mine):
         return 0

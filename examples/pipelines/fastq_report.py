@@ -20,6 +20,7 @@ import json
 import math
 import os
 import sys
+import textwrap
 import time
 import zlib
 from collections import Counter
@@ -97,7 +98,8 @@ def measure_fastq(path: Path) -> FastqStats:
     except (gzip.BadGzipFile, zlib.error) as error:
         raise BadData(f"damaged gzip data ({error}); upload the file again") from None
     except dnaio.FileFormatError as error:
-        raise BadData(f"{error}; export the FASTQ again from the sequencer") from None
+        reason = textwrap.shorten(str(error), 120)  # it may quote a read, of any length
+        raise BadData(f"{reason}; export or upload the FASTQ again") from None
 
     total = sum(codes.values())
     if total == 0:
@@ -178,22 +180,25 @@ def sample_report(sample: dict[str, Any], mates: dict[str, FastqStats]) -> dict[
 # --- Drawing -----------------------------------------------------------------------------------
 
 WIDTH, HEIGHT = 760, 420  # px
-LEFT, RIGHT, TOP, BOTTOM = 64, 744, 74, 362  # the plot's edges, px
-# Lower edge, upper edge, fill and name; the same limits as FastQC's.
+LEFT, RIGHT, TOP, BOTTOM = 64, 656, 74, 362  # the plot's edges, px
+# Lower edge, upper edge (Phred), fill and name; FastQC draws the same limits.
 BANDS = (
-    (0, 20, "#f7dcd9", "poor"),
-    (20, 28, "#fbefd0", "fair"),
-    (28, 42, "#dcefdc", "good"),
+    (0, 20, "#f7dcd9", "poor, below 20"),
+    (20, 28, "#fbefd0", "fair, 20 to 28"),
+    (28, math.inf, "#dcefdc", "good, above 28"),
 )
 # Blue and vermilion of Okabe & Ito (2008) stay apart for colour-blind eyes; dashes help in print.
-LINES = {"R1": ("#0072b2", ""), "R2": ("#b8420f", "7 3")}
+LINE_STYLES = {
+    "R1": 'fill="none" stroke="#0072b2" stroke-width="2"',
+    "R2": 'fill="none" stroke="#b8420f" stroke-width="2" stroke-dasharray="7 3"',
+}
 
 
 def quality_svg(title: str, subtitle: str, mates: dict[str, FastqStats]) -> str:
     """Draw mean Phred quality against position in the read (bp), one line per mate."""
     last = max(stats.max_read_length for stats in mates.values())
     best = max(max(stats.mean_phred_by_position) for stats in mates.values())
-    top = max(42, math.ceil(best))  # long-read qualities may exceed Illumina's
+    top = max(42, math.ceil(best))  # qualities of other machines may exceed Illumina's 41
 
     def x(position: float) -> float:
         return LEFT + (RIGHT - LEFT) * (position - 1) / max(last - 1, 1)
@@ -207,21 +212,22 @@ def quality_svg(title: str, subtitle: str, mates: dict[str, FastqStats]) -> str:
         'font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#333">',
         f"<title>{escape(title)}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-        f'<text x="{LEFT}" y="30" font-size="17" font-weight="bold" fill="#111">'
-        f"{escape(title)}</text>",
-        f'<text x="{LEFT}" y="51" fill="#666">{escape(subtitle)}</text>',
+        f'<text x="{LEFT}" y="30" font-size="{fitting(title, 17):.1f}" font-weight="bold" '
+        f'fill="#111">{escape(title)}</text>',
+        f'<text x="{LEFT}" y="51" font-size="{fitting(subtitle, 12):.1f}" fill="#555">'
+        f"{escape(subtitle)}</text>",
     ]
     for low, high, fill, name in BANDS:
-        upper = y(top if high == BANDS[-1][1] else high)
+        lower, upper = y(low), y(min(high, top))
         parts.append(
             f'<rect x="{LEFT}" y="{upper:.1f}" width="{RIGHT - LEFT}" '
-            f'height="{y(low) - upper:.1f}" fill="{fill}"/>'
-            f'<text x="{RIGHT - 8}" y="{y(low) - 7:.1f}" text-anchor="end" font-size="11" '
-            f'fill="#777">{name}</text>'
+            f'height="{lower - upper:.1f}" fill="{fill}"/>'
+            f'<text x="{RIGHT + 8}" y="{(lower + upper) / 2 + 4:.1f}" font-size="10" '
+            f'fill="#555">{name}</text>'
         )
     for quality in sorted({*range(0, top + 1, 10), 28}):
         parts.append(
-            f'<path d="M{LEFT - 5} {y(quality):.1f}H{LEFT}" stroke="#333"/>'
+            f'<path d="M{LEFT - 5} {y(quality):.1f}h5" stroke="#333"/>'
             f'<path d="M{LEFT} {y(quality):.1f}H{RIGHT}" stroke="#fff" stroke-width="0.8"/>'
             f'<text x="{LEFT - 9}" y="{y(quality) + 4:.1f}" text-anchor="end">{quality}</text>'
         )
@@ -238,23 +244,24 @@ def quality_svg(title: str, subtitle: str, mates: dict[str, FastqStats]) -> str:
         'font-size="13">Mean Phred quality</text>'
     )
     for row, (mate, stats) in enumerate(mates.items()):
-        colour, dashes = LINES[mate]
-        style = f'fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"'
-        if not dashes:
-            style = f'fill="none" stroke="{colour}" stroke-width="2"'
         points = " ".join(
             f"{x(position):.1f},{y(quality):.1f}"
             for position, quality in enumerate(stats.mean_phred_by_position, start=1)
         )
-        # The lower left is free: a run whose first bases are poor is hardly ever kept.
-        legend_y = BOTTOM - 40 + 20 * row
+        # The lower left is free: the first bases of a read are hardly ever its worst.
+        legend_y = BOTTOM - 20 * (len(mates) - row)
         parts.append(
-            f'<polyline points="{points}" stroke-linejoin="round" {style}/>'
-            f'<path d="M{LEFT + 16} {legend_y}h30" {style}/>'
+            f'<polyline points="{points}" stroke-linejoin="round" {LINE_STYLES[mate]}/>'
+            f'<path d="M{LEFT + 16} {legend_y}h30" {LINE_STYLES[mate]}/>'
             f'<text x="{LEFT + 54}" y="{legend_y + 4}">{mate}: {stats.reads:,} reads, '
             f"mean Q{stats.mean_phred:.1f}</text>"
         )
     return "\n".join([*parts, "</svg>", ""])
+
+
+def fitting(text: str, size: float) -> float:
+    """Return ``size`` (px), or less where ``text`` would run over the picture's edge."""
+    return min(size, (WIDTH - LEFT) / (0.65 * len(text)))  # a wide letter takes 0.65 em
 
 
 def position_ticks(last: int) -> list[int]:
@@ -294,10 +301,11 @@ def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` so that a reader sees the old file or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def to_json(report: dict[str, Any]) -> str:
+    """Return ``report`` as indented JSON, for people as well as programs."""
     return json.dumps(report, indent=2) + "\n"
 
 
@@ -314,7 +322,7 @@ def report_workset(manifest: dict[str, Any], inputs: Path, results: Path) -> Non
         sample_id = report["sample_id"]
         subtitle = (
             f"{manifest['workset_id']} · {manifest.get('pipeline', 'fastq report')} · "
-            f"estimated coverage {report['estimated_coverage']:.1f}× of phiX174"
+            f"estimated coverage {report['estimated_coverage']:.1f}x of phiX174"
         )
         svg = quality_svg(f"{sample_id}: mean base quality by position", subtitle, mates)
         write_atomically(results / f"{sample_id}.json", to_json(report))

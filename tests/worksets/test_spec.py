@@ -1,0 +1,81 @@
+"""What a stranger may write in a daylily_work.yaml, and what not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worksets.errors import ConfigurationError
+from worksets.spec import is_identifier, parse_spec
+
+GOOD = b"""samples:
+  - {sample_id: s1, fastq_r1: fastq/a_R1.fq.gz, fastq_r2: fastq/a_R2.fq.gz, coverage: 30}
+reference_genome: GRCh38
+"""
+BOMB = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
+    f"{n}: &{n} [{','.join(['*' + p] * 9)}]\n".encode()
+    for p, n in zip("abcdefg", "bcdefgh", strict=True)
+)
+
+
+def sample(**keys):
+    fields = {"sample_id": "s1", "fastq_r1": "a.fq.gz", **keys}
+    body = ", ".join(f"{key}: {value}" for key, value in fields.items())
+    return f"samples: [{{{body}}}]\nreference_genome: hg38\n".encode()
+
+
+def test_a_good_one_keeps_foreign_keys_and_tells_them():
+    parsed = parse_spec(GOOD + b"prority: low\nbudget: 3\n")
+    assert parsed.spec.reference_genome == "grch38"
+    assert parsed.spec.model_extra == {"prority": "low", "budget": 3}
+    assert any("did you mean 'priority'" in warning for warning in parsed.warnings)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "empty"),
+        (b"- 1", "mapping"),
+        (GOOD + b"samples: []", "twice"),
+        (b"x: !!python/object:os.system y", "tag"),
+        (b"\xff\xfe", "UTF-8"),
+        (BOMB, "aliases"),
+        (b"a: &a [*a]", "contains itself"),
+        (b"[" * 100_000, "nested"),
+        (b"#" * (1024 * 1024 + 1), "1 MiB"),
+        (GOOD + b"---\na: 1", "second document"),
+        (sample(sample_id="'a/b'"), "sample_id"),
+        (sample(sample_id="'..'"), "sample_id"),
+        (sample(sample_id="'a b'"), "sample_id"),
+        (sample(sample_id="'$(id)'"), "sample_id"),
+        (sample(sample_id='"a\\nb"'), "sample_id"),
+        (sample(sample_id="a" * 300), "sample_id"),
+        (sample(sample_id="001"), "quotes"),
+        (sample(fastq_r1="../x.fq.gz"), "fastq_r1"),
+        (sample(fastq_r1="/etc/x.fq"), "fastq_r1"),
+        (sample(fastq_r1="s3://b/x.fq"), "fastq_r1"),
+        (sample(fastq_r1="x.bam"), "FASTQ"),
+        (GOOD.replace(b"GRCh38", b"hg37"), "reference_genome"),
+        (GOOD + b"max_retries: 11", "max_retries"),
+        (GOOD + b"max_retries: true", "max_retries"),
+        (GOOD + b"export_uri: file:///a/../b", "export_uri"),
+        (GOOD.replace(b"reference", b"  - {sample_id: s1, fastq_r1: b.fq}\nreference"), "two samp"),
+    ],
+)  # fmt: skip
+def test_bad_ones_are_refused_with_file_and_remedy(data, says):
+    with pytest.raises(ConfigurationError) as error:
+        parse_spec(data)
+    assert "daylily_work.yaml" in str(error.value) and says in str(error.value)
+
+
+@given(st.text())
+def test_an_identifier_is_harmless_anywhere(text):
+    if is_identifier(text):
+        assert (
+            text.isascii() and not set(text) & set("/\\ $`'\"();|&<>\n\t*?{}") and ".." not in text
+        )
+
+
+@given(st.binary(max_size=300))
+def test_rubbish_is_refused_and_nothing_else_happens(data):
+    with pytest.raises(ConfigurationError):
+        parse_spec(data)
