@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SETTINGS ?= examples/settings.yaml
 RUN ?= run
 
-.PHONY: run ui install test real bench lint types lock clean
+.PHONY: run ui install test real lint types lock clean
 
 run: install
 	@$(BIN)/python -m local.run --settings $(SETTINGS) --run-dir $(RUN)
@@ -39,9 +39,6 @@ real:
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
 	else echo "chromium is missing and cannot be installed here (apt-get as root is needed)"; fi
-
-bench: install
-	$(BIN)/python -m benchmarks.overhead --json benchmarks/results/latest.json
 
 # Needs uv; writes hashes and no address of any index.
 lock:

@@ -28,7 +28,7 @@ def main() -> int:
         return code
     if not count:
         print(f"no results in {results}; did the pipeline write to it?", file=sys.stderr)
-        return EX_NOINPUT
+        return int(EX_NOINPUT)
     print(f"{count} files exported to {target}")
     return 0
 
