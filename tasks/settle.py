@@ -131,11 +131,13 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
     if isinstance(error, AdmissionRefused):
         await here.call(here.db.note_wait, id_, str(error))
         return Outcome(id_, State.READY, str(error))
-    if isinstance(error, Refused | WorksetNotFound):
-        log.warning("%s", error)
+    if isinstance(error, WorksetNotFound):
         return Outcome(id_, None, str(error))
-
     record = await here.call(here.db.get, id_)
+    if isinstance(error, Refused):
+        log.warning("%s", error)
+        done = State.COMPLETE if record.state is State.COMPLETE else None
+        return Outcome(id_, done, str(error))
     mine = progress.fence == record.fence if progress.fence else record.state not in HELD
     if not mine:
         log.warning("%s: %s; another process holds it now", id_, error)
