@@ -43,7 +43,7 @@ real:
 # Needs uv; writes hashes and no address of any index.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --extra local --extra dev --custom-compile-command "make lock" \
+		--no-emit-find-links --no-annotate --extra local --extra dev --custom-compile-command "make lock" \
 		pyproject.toml -o requirements.lock
 
 clean:
