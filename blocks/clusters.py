@@ -173,7 +173,8 @@ class ClusterWatch:
 
     async def _pause(self, failures: int) -> None:
         open_since = [since for since, future in self._waiting.values() if not future.done()]
-        youngest = time.monotonic() - max(open_since, default=0.0)
+        # none open: they all just ended, and what starts next must not wait for an old job's pace
+        youngest = time.monotonic() - max(open_since) if open_since else 0.0
         pause = poll_interval_s(
             self.cluster.poll_min_s, self.cluster.poll_max_s, youngest, failures
         )
