@@ -8,8 +8,8 @@ often it is submitted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, TypeVar
@@ -124,13 +124,12 @@ class ClusterWatch:
 
     async def wait(self, name: str) -> JobStatus:
         """The status of the job once it is over; an unreachable cluster only makes it later."""
-        future: asyncio.Future[JobStatus] = asyncio.get_running_loop().create_future()
-        self._waiting[name] = (time.monotonic(), future)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[JobStatus] = loop.create_future()
+        self._waiting[name] = (loop.time(), future)
         self._nudge.set()
         if self._loop is None or self._loop.done():
-            self._loop = asyncio.create_task(
-                self._watch(), name=f"watch {self.cluster.cluster_name}"
-            )
+            self._loop = loop.create_task(self._watch(), name=f"watch {self.cluster.cluster_name}")
         try:
             return await future
         finally:
@@ -139,12 +138,12 @@ class ClusterWatch:
     @property
     def unreachable(self) -> str:
         """Why nothing should be placed on the cluster just now; empty if it answered last time."""
-        return self._trouble if time.monotonic() < self._avoid_until else ""
+        return self._trouble if asyncio.get_running_loop().time() < self._avoid_until else ""
 
     def failed(self, error: Exception, avoid_s: float = 30.0) -> None:
         """The cluster did not answer: place nothing on it for a while."""
         self._trouble = f"{self.cluster.cluster_name} does not answer: {error}"
-        self._avoid_until = time.monotonic() + avoid_s
+        self._avoid_until = asyncio.get_running_loop().time() + avoid_s
 
     def close(self) -> None:
         if self._loop is not None:
@@ -172,21 +171,16 @@ class ClusterWatch:
             await self._pause(failures)
 
     async def _pause(self, failures: int) -> None:
-        open_since = [since for since, future in self._waiting.values() if not future.done()]
-        # none open: they all just ended, and what starts next must not wait for an old job's pace
-        youngest = time.monotonic() - max(open_since) if open_since else 0.0
-        pause = poll_interval_s(
-            self.cluster.poll_min_s, self.cluster.poll_max_s, youngest, failures
-        )
-        if open_since and pause > self.cluster.poll_min_s:
-            # a new job shortens the pause, but never below the shortest
-            await asyncio.sleep(self.cluster.poll_min_s)
-            try:
-                await asyncio.wait_for(self._nudge.wait(), pause - self.cluster.poll_min_s)
-            except TimeoutError:
-                return
-        else:
-            await asyncio.sleep(pause)
+        """Sleep until the next observation; a job that is new meanwhile makes it come sooner."""
+        now = asyncio.get_running_loop().time()
+        ages = [now - since for since, future in self._waiting.values() if not future.done()]
+        shortest = self.cluster.poll_min_s
+        pause = poll_interval_s(shortest, self.cluster.poll_max_s, min(ages, default=0), failures)
+        # never sooner than the shortest, and a cluster in trouble is not asked more for new jobs
+        await asyncio.sleep(pause if failures else shortest)
+        if not failures and pause > shortest and not self._nudge.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._nudge.wait(), pause - shortest)
 
 
 def poll_interval_s(shortest: float, longest: float, youngest_s: float, failures: int) -> float:

@@ -1,0 +1,102 @@
+"""One watch per cluster, on a virtual clock: few questions, never late by more than its share."""
+
+import asyncio
+
+import pytest
+
+from blocks.clusters import ClusterWatch
+from blocks.local_cluster import LocalCluster
+from tests.virtual_time import run
+from worksets.errors import ClusterUnreachable
+from worksets.jobs import JobStatus, Phase
+
+MINUTE = 60.0
+
+
+class Scripted(LocalCluster):
+    """Jobs that end at given times; remembers when it was asked, and for how many jobs."""
+
+    _block_type_slug = "scripted-cluster"
+    _ends: dict = {}
+    _down: tuple = (0.0, 0.0)
+    _asked: list = []
+
+    def observe(self, names):
+        now = asyncio.get_running_loop().time()
+        self._asked.append((now, len(names)))
+        if self._down[0] <= now < self._down[1]:
+            raise ClusterUnreachable("no route to host")
+        over = {True: Phase.ENDED, False: Phase.RUNNING}
+        return {name: JobStatus(name, over[now >= self._ends[name]]) for name in names}
+
+
+@pytest.fixture
+def watch(tmp_path):
+    cluster = Scripted(cluster_name="a", work_folder=str(tmp_path))
+    cluster._asked, cluster._ends = [], {}
+
+    async def call(function, *args):
+        await asyncio.sleep(0.01)
+        return function(*args)
+
+    return ClusterWatch(cluster, call)
+
+
+async def ended(watch, name, length_s):
+    """Start a job now; how many seconds late its end was known."""
+    now = asyncio.get_running_loop().time
+    end = watch.cluster._ends[name] = now() + length_s
+    status = await watch.wait(name)
+    assert status.phase is Phase.ENDED
+    return now() - end
+
+
+def test_an_end_is_known_within_a_twentieth_of_the_jobs_age(watch):
+    async def main():
+        for number, length_s in enumerate((1, 10, MINUTE, 10 * MINUTE, 600 * MINUTE)):
+            late = await ended(watch, f"w{number}", length_s)
+            assert 0 <= late <= min(max(0.5, length_s / 20), 30) + 0.1
+
+    run(main())
+    assert len(watch.cluster._asked) < 1500  # ten hours are not asked for twice a second
+
+
+def test_a_job_that_starts_when_others_have_just_ended_is_not_waited_for_at_their_pace(watch):
+    async def main():
+        await asyncio.gather(*(ended(watch, f"old{n}", 60 * MINUTE) for n in range(5)))
+        assert await ended(watch, "next", 1) <= 0.6
+
+    run(main())
+
+
+def test_a_new_job_beside_old_ones_is_seen_at_its_own_pace(watch):
+    async def main():
+        old = asyncio.create_task(ended(watch, "old", 600 * MINUTE))
+        await asyncio.sleep(300 * MINUTE + 1.234)
+        assert await ended(watch, "new", 2) <= 0.6
+        old.cancel()
+
+    run(main())
+
+
+def test_one_question_for_all_the_jobs_of_a_cluster(watch):
+    async def main():
+        await asyncio.gather(*(ended(watch, f"w{n}", MINUTE) for n in range(1000)))
+
+    run(main())
+    assert watch.cluster._asked[0][1] == 1000 and len(watch.cluster._asked) < 80
+
+
+def test_jobs_of_an_unreachable_cluster_are_unknown_and_it_is_avoided_and_asked_ever_less(watch):
+    watch.cluster._down = (5.0, 20 * MINUTE)
+
+    async def main():
+        job = asyncio.create_task(ended(watch, "w", 10))
+        await asyncio.sleep(10 * MINUTE)
+        assert not job.done() and "no route to host" in watch.unreachable
+        assert 0 <= await job <= 20 * MINUTE + 170
+        assert watch.unreachable == ""
+
+    run(main())
+    asked_while_down = [at for at, _ in watch.cluster._asked if 5 <= at < 20 * MINUTE]
+    assert len(asked_while_down) < 20
