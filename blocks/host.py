@@ -23,6 +23,7 @@ import blocks.local_cluster
 import blocks.sqlite_state_db  # noqa: F401  (a block can be loaded once its class is imported)
 from blocks.clusters import Cluster, ClusterWatch
 from blocks.settings import WorksetSettings
+from blocks.signals import cancelled_by_sigterm
 from blocks.state_db import WorksetStateDB
 from worksets.config import ProcessorConfig
 from worksets.errors import ConfigurationError, Refused
@@ -149,7 +150,8 @@ async def open_host(settings: str, config: ProcessorConfig | None = None) -> Asy
     heartbeat = asyncio.create_task(here.beat(), name="lease")
     token = _current.set(here)
     try:
-        yield here
+        with cancelled_by_sigterm():
+            yield here
     finally:
         _current.reset(token)
         heartbeat.cancel()

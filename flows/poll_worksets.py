@@ -49,7 +49,7 @@ async def poll_worksets(
             ran = await _cycles(here, launcher, Stop(cycles, duration_seconds, until_done))
             await launcher.drain()
         finally:
-            launcher.stop()
+            await launcher.stop()
         if ran.error is not None:
             raise ran.error
         return {"cycles": ran.cycles, "started": launcher.started}

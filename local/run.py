@@ -37,10 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     run_dir: Path = options.run_dir
     run_dir.mkdir(parents=True, exist_ok=True)
-    own = None
+    own, stop_it = None, False
     if not os.environ.get("PREFECT_API_URL"):
+        # one that `make ui` keeps up stays up
+        stop_it = not options.keep_server and server.running(run_dir / "server") is None
         # it starts while this process still imports Prefect's client
-        kept = server.running(run_dir / "server") is not None
         own = server.start(run_dir / "server")
         os.environ.update(own.environment)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
-        if own is not None and not options.keep_server and not kept:
+        if stop_it:
             server.stop(run_dir / "server")
 
 

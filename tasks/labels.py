@@ -11,7 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import TagsContext, tags
 from prefect.tasks import Task
 
-from worksets.record import WorksetRecord, scopes_of
+from worksets.record import UNFINISHED, WorksetRecord, scopes_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,9 +62,10 @@ def flow_run_name() -> str:
 
 async def label_by_hand(record: WorksetRecord) -> None:
     """Give a run that a person started the name and tags that a poller would have given it."""
+    at = f"attempt {record.current_attempt}" if record.state in UNFINISHED else record.state.value
     async with get_client() as client:
         await client.update_flow_run(
             flow_run_id=runtime.flow_run.id,
-            name=f"{record.workset_id} · attempt {record.current_attempt}",
+            name=f"{record.workset_id} · {at}",
             tags=sorted({*runtime.flow_run.tags, *flow_tags(record)}),
         )

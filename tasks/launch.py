@@ -21,6 +21,8 @@ ProcessWorkset = Callable[..., Awaitable[Any]]
 
 RELAUNCH_S = 600.0
 """A deployment run that has not taken its workset by then (a dead worker) is started again."""
+STOP_S = 10.0
+"""Seconds for flows that are broken off to say so."""
 REFUSALS = 10
 """Worksets that validation will refuse, started in one go; they need no slot."""
 
@@ -37,13 +39,15 @@ class Launcher:
         self._process_workset = process_workset
         self._children: dict[str, asyncio.Task[Any]] = {}
         self._sent: dict[str, tuple[int, float, frozenset[str]]] = {}
+        self._broken: set[str] = set()
 
     @property
     def busy(self) -> bool:
         return bool(self._children)
 
     async def adopt(self) -> None:
-        """Go on with the worksets that nobody carries any more."""
+        """Go on with the worksets that nobody carries any more; once in a full cycle."""
+        self._broken.clear()
         for record in await orphans(self.here):
             get_run_logger().warning(
                 "%s (attempt %d on %s) is carried by nobody; it is gone on with here",
@@ -55,7 +59,7 @@ class Launcher:
         """Plan, and start what has a free slot."""
         ready = {record.workset_id: record for record in await self.here.call(self.here.db.ready)}
         self.decisions = plan(
-            [r for r in ready.values() if r.workset_id not in self._children],
+            [r for r in ready.values() if r.workset_id not in {*self._children, *self._broken}],
             self.here.views,
             await self._counts(ready),
             self.here.limits,
@@ -122,7 +126,8 @@ class Launcher:
         try:
             await self._process_workset(**parameters, return_state=True)
         except Exception:
-            # the state DB knows where the workset stands; the next cycle goes on from there
+            # the state DB knows where the workset stands; the next full cycle goes on from there
+            self._broken.add(parameters["workset_id"])
             get_run_logger().exception("the flow of %s broke off", parameters["workset_id"])
 
     def _ended(self, workset_id: str) -> None:
@@ -136,10 +141,16 @@ class Launcher:
             await asyncio.wait(self._children.values())
             await asyncio.sleep(0)
 
-    def stop(self) -> None:
-        """Break off the flows in this process; their jobs run on and are attached to later."""
-        for child in self._children.values():
+    async def stop(self) -> None:
+        """Break off the flows in this process; their jobs run on and are attached to later.
+
+        Waits for them: they end before their parent, or they could tell nobody that they did.
+        """
+        children = list(self._children.values())
+        for child in children:
             child.cancel()
+        if children:
+            await asyncio.wait(children, timeout=STOP_S)
 
 
 def _key(record: WorksetRecord, now_s: float) -> str:

@@ -38,7 +38,9 @@ async def sync_limits() -> None:
     A slot is only ever taken for a workset that the state DB counts (see `tasks/settle.py`), so
     more slots than worksets of live processes means that some have leaked; a surplus that is
     still there a second later is no race. A cluster with limit 0 keeps its last tag limit: a
-    Prefect limit of 0 fails runs, and placement does not use that cluster anyway.
+    Prefect limit of 0 fails runs, and placement does not use that cluster anyway. A customer
+    whose limit left the settings loses its tag limit; limits that the settings do not speak of
+    are another installation's.
     """
     here = host()
     wanted = {f"tag:{tag_of(s)}": (s, n) for s, n in here.limits.by_scope().items() if n > 0}
@@ -49,6 +51,11 @@ async def sync_limits() -> None:
             changes = await _compare(client, wanted, surplus)
         for change in changes:
             await change.make(client)
+        free = {f"tag:{tag_of(f'customer:{id_}')}" for id_ in here.settings.customers} - set(wanted)
+        for limit in await _all_limits(client) if free else ():
+            if limit.name in free:
+                await client.delete_global_concurrency_limit_by_name(limit.name)
+                get_run_logger().info("%s: no limit any more", limit.name.removeprefix("tag:"))
 
 
 async def _compare(

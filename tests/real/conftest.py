@@ -1,6 +1,7 @@
 """One real Prefect server on PostgreSQL for all the tests here, and small sites that use it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,6 @@ import yaml
 
 from blocks.sqlite_state_db import SQLiteStateDB
 from local import server
-from worksets.record import State
 
 ROOT = Path(__file__).parents[2]
 LEASE_S = 3.0
@@ -70,7 +70,7 @@ class Site:
             "worksets": ["worksets"],
             "results": "results",
             "lease_s": LEASE_S,
-            "customers": {name: {} for name in customers},
+            "customers": customers if isinstance(customers, dict) else dict.fromkeys(customers, {}),
             "processor": {"poll_interval_seconds": 2, **processor},
             "clusters": [
                 {
@@ -183,13 +183,10 @@ class Site:
 def site(prefect_server, tmp_path, request):
     env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     env |= prefect_server.environment | {"PREFECT_LOGGING_LEVEL": "WARNING"}
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:40]
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:45].strip("-")
     here = Site(name, tmp_path, env)
     yield here
     for process in here.processes:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
-
-
-COMPLETE = State.COMPLETE

@@ -1,81 +1,107 @@
-"""prefect.yaml on a real server: both deployments run through a real process worker."""
+"""prefect.yaml on a real server, through a real process worker."""
 
+import json
 import os
-import subprocess
-import sys
-from pathlib import Path
+import signal
 
 import pytest
 
-from local import server
+from tests.real.conftest import Site
+from worksets.record import State
 
-ROOT = Path(__file__).parents[2]
-SETTINGS = """
-state_db: {type: sqlite, path: state.db}
-worksets: [worksets]
-results: results
-customers: {acme: {}}
-clusters: [{type: local-cluster, cluster_name: alpha, work_folder: alpha}]
-pipelines:
-  germline: {run: [sh, -c, 'echo done > "$0"/report.txt', "{results}"]}
-"""
-SAVE = """
-import asyncio, sys
-from pathlib import Path
-from local import settings_file
-base = Path(sys.argv[1])
-asyncio.run(settings_file.save(*settings_file.read(base / "settings.yaml", base)))
-"""
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
 START = """
-import asyncio
+import json, sys
 from prefect.deployments import run_deployment
+name, parameters, timeout = sys.argv[1], json.loads(sys.argv[2]), float(sys.argv[3])
+run = run_deployment(name, parameters=parameters, timeout=timeout)
+print("RUN", run.id, run.name, run.state.type.value)
+"""
+LOOK = """
+import asyncio, sys
+from prefect.client.orchestration import get_client
 async def main():
-    poll = await run_deployment("poll_worksets/poll-worksets", timeout=120)
-    one = await run_deployment(
-        "process_workset/process-workset", parameters={"workset_id": "w1"}, timeout=120
-    )
-    print("STATES", poll.state.type.value, one.state.type.value, one.name)
+    async with get_client() as client:
+        run = await client.read_flow_run(sys.argv[1])
+        print("RUN", run.infrastructure_pid, run.state.type.value)
 asyncio.run(main())
 """
+COUNT = """
+import asyncio, sys
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+async def main():
+    async with get_client() as client:
+        tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"workset:{sys.argv[1]}"]))
+        for run in await client.read_flow_runs(flow_run_filter=tagged):
+            print(run.name, run.state.type.value, bool(run.deployment_id))
+asyncio.run(main())
+"""
+POLL, ONE = "poll_worksets/poll-worksets", "process_workset/process-workset"
 
 
-@pytest.mark.real
-@pytest.mark.slow
-def test_both_deployments_run_through_a_process_worker(tmp_path):
-    folder = tmp_path / "worksets" / "w1"
-    folder.mkdir(parents=True)
-    (folder / "a.fq").write_text("@a\nACGT\n+\nIIII\n")
-    (folder / "daylily_work.yaml").write_text(
-        "samples: [{sample_id: s1, fastq_r1: a.fq}]\nreference_genome: hg38\ncustomer_id: acme\n"
-    )
-    (tmp_path / "settings.yaml").write_text(SETTINGS)
-    running = server.start(tmp_path / "server")
+@pytest.fixture(scope="module")
+def deployed(prefect_server, tmp_path_factory):
+    """`prefect deploy --all` and a process worker, for all the tests of this module."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    env |= running.environment
+    here = Site("deployed", tmp_path_factory.mktemp("worker"), env | prefect_server.environment)
+    here.call("-m", "prefect", "work-pool", "create", "worksets", "--type", "process")
+    here.call("-m", "prefect", "--no-prompt", "deploy", "--all")
+    # the schedule polls the settings "default", which these tests do not have
+    here.call("-m", "prefect", "deployment", "schedule", "clear", "-y", POLL)
+    worker = here.start("-m", "prefect", "worker", "start", "--pool", "worksets")
+    yield here
+    worker.terminate()
+    worker.wait(30)
 
-    def call(*args: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *args], cwd=ROOT, env=env, capture_output=True, text=True,
-            timeout=280, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout
 
-    worker = None
-    try:
-        running.wait()
-        call("-c", SAVE, str(tmp_path))
-        call("-m", "prefect", "work-pool", "create", "worksets", "--type", "process")
-        call("-m", "prefect", "--no-prompt", "deploy", "--all")
-        with open(tmp_path / "worker.log", "wb") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "worker", "start", "--pool", "worksets"],
-                cwd=ROOT, env=env, stdout=log, stderr=log,
-            )  # fmt: skip
-        assert "STATES COMPLETED COMPLETED w1" in call("-c", START)
-        assert (tmp_path / "results/acme/w1/report.txt").read_text() == "done\n"
-    finally:
-        if worker is not None:
-            worker.terminate()
-            worker.wait(30)
-        server.stop(tmp_path / "server")
+def start(site, deployment, timeout=120, **parameters):
+    parameters = {"settings": site.name, **parameters}
+    out = site.call("-c", START, deployment, json.dumps(parameters), str(timeout))
+    return next(line for line in out.splitlines() if line.startswith("RUN")).split()[1:]
+
+
+def look(site, run_id):
+    out = site.call("-c", LOOK, run_id)
+    pid, state = next(line for line in out.splitlines() if line.startswith("RUN")).split()[1:]
+    return int(pid.split(":")[-1]) if pid != "None" else 0, state
+
+
+def test_each_deployment_runs_once_from_python(site, deployed):
+    site.configure()
+    site.add("w1", 1)
+    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
+    assert start(site, ONE, workset_id="w1")[1:] == ["w1", "·", "complete", "COMPLETED"]
+    assert site.states() == {State.COMPLETE: 1}
+    site.assert_each_step_ran_once(["w1"])
+
+
+def test_polls_may_overlap_and_a_dead_one_holds_up_nobody(site, deployed):
+    site.configure(clusters=1, slots=2)
+    site.add("w1", 20)
+    first = start(site, POLL, timeout=0, cycles=1)[0]
+    site.until(lambda: site.running() == {"w1"}, 60)
+    site.add("w2", 1)
+    # the first still hosts w1; the second starts what has come meanwhile, and ends with it
+    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
+    pid, state = look(site, first)
+    assert state == "RUNNING" and site.states() == {State.COMPLETE: 1, State.IN_PROGRESS: 1}
+    os.killpg(os.getpgid(pid), signal.SIGKILL)
+    site.until(lambda: site.db.stale(), 15)
+    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
+    assert site.states() == {State.COMPLETE: 2}
+    site.assert_each_step_ran_once(["w1", "w2"])
+
+
+def test_each_workset_as_its_own_flow_run(site, deployed):
+    site.configure(clusters=1, slots=2)
+    worksets = [f"w{n}" for n in range(3)]
+    for id_ in worksets:
+        site.add(id_, 1)
+    poll = {"cycles": None, "until_done": True, "launch": "deployment"}
+    assert start(site, POLL, timeout=240, **poll)[-1] == "COMPLETED"
+    assert site.states() == {State.COMPLETE: 3}
+    site.assert_each_step_ran_once(worksets)
+    for id_ in worksets:
+        assert site.call("-c", COUNT, id_).splitlines() == [f"{id_} · attempt 1 COMPLETED True"]

@@ -12,23 +12,47 @@ from worksets.record import State
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-SLOTS = """
+LIMITS = """
 import asyncio, sys
 from prefect.client.orchestration import get_client
 async def main():
     async with get_client() as client:
         for limit in await client.read_global_concurrency_limits(limit=200, offset=0):
-            print(limit.name, limit.active_slots)
+            print(limit.name, limit.limit, limit.active_slots)
 asyncio.run(main())
 """
 
 
+def limits(site):
+    """Prefect's tag limits: limit and slots taken, by the name of the tag."""
+    lines = (line.split() for line in site.call("-c", LIMITS).splitlines())
+    return {name.removeprefix("tag:"): (int(limit), int(taken)) for name, limit, taken in lines}
+
+
+RUNNING = """
+import asyncio, sys
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
+from prefect.client.schemas.filters import FlowRunFilterStateType as Type
+async def main():
+    running = FlowRunFilter(state=FlowRunFilterState(type=Type(any_=["RUNNING", "PENDING"])))
+    async with get_client() as client:
+        for run in await client.read_flow_runs(flow_run_filter=running):
+            print(run.name, run.tags)
+asyncio.run(main())
+"""
+
+
+def running_flows(site):
+    return site.call("-c", RUNNING).splitlines()
+
+
 def slots(site):
     """Prefect's slots that are taken on this site's clusters, and for all worksets."""
-    taken = dict(line.rsplit(" ", 1) for line in site.call("-c", SLOTS).splitlines())
-    ours = {k: v for k, v in taken.items() if f"cluster:{site.name}" in k or k == "tag:worksets"}
+    found = limits(site)
+    ours = [name for name in found if f"cluster:{site.name}" in name or name == "worksets"]
     assert len(ours) > 1
-    return sum(int(number) for number in ours.values())
+    return sum(found[name][1] for name in ours)
 
 
 def test_kill_9_then_the_next_poller_attaches(site):
@@ -49,16 +73,18 @@ def test_kill_9_then_the_next_poller_attaches(site):
     assert slots(site) == 0, "the killed process's slots did not come back"
 
 
-def test_ctrl_c_then_the_next_poller_goes_on_at_once(site):
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_a_stop_then_the_next_poller_goes_on_at_once(site, how):
     site.configure(clusters=1, slots=2)
     worksets = [f"w{n}" for n in range(4)]
     for id_ in worksets:
         site.add(id_, 8)
     first = site.poller()
     site.until(lambda: len(site.running()) == 2)
-    first.send_signal(signal.SIGINT)
+    first.send_signal(signal.Signals[how])
     assert first.wait(20) != 0
     assert site.db.leases() == {}, "a stopped process keeps its lease"
+    assert running_flows(site) == [], "runs of a stopped process stay Running in the UI"
     site.finish(site.poller())
     assert site.states() == {State.COMPLETE: 4}
     site.assert_each_step_ran_once(worksets)
@@ -95,3 +121,34 @@ def test_no_cycle_waits_for_the_slowest_and_no_customer_for_another(site):
     assert site.running() == {"acme-slow"}
     site.finish(poller)
     assert site.states() == {State.COMPLETE: 8}
+
+
+def test_prefects_limits_are_those_of_the_settings_now(site):
+    cap = {"max_concurrent_worksets": 2}
+    site.configure(clusters=1, slots=3, customers={"lim-a": cap, "lim-b": cap, "lim-c": {}})
+    site.add("w1", 1, customer="lim-a")
+    site.finish(site.poller())
+    found = limits(site)
+    assert [found.get(f"customer:lim-{c}") for c in "abc"] == [(2, 0), (2, 0), None]
+    assert found[f"cluster:{site.name}-c0"] == (3, 0)
+    site.configure(
+        clusters=1, slots=1, customers={"lim-a": {}, "lim-b": {"max_concurrent_worksets": 5}}
+    )
+    site.finish(site.poller())
+    found = limits(site)
+    assert [found.get(f"customer:lim-{c}") for c in "abc"] == [None, (5, 0), None]
+    assert found[f"cluster:{site.name}-c0"] == (1, 0)
+
+
+def test_a_customer_at_its_limit_is_kept_there_and_holds_up_nobody(site):
+    customers = {"big": {"max_concurrent_worksets": 2}, "small": {}}
+    site.configure(clusters=2, slots=3, customers=customers)
+    for n in range(6):
+        site.add(f"big{n}", 3, customer="big")
+    for n in range(3):
+        site.add(f"small{n}", 1, customer="small")
+    site.finish(site.poller())
+    assert site.states() == {State.COMPLETE: 9}
+    assert site.most_at_once(lambda id_: id_.startswith("big")) == 2
+    ends = [id_ for id_, _, step, mark, _ in site.steps() if (step, mark) == ("export", "end")]
+    assert {id_ for id_ in ends[:3] if id_.startswith("small")} == {"small0", "small1", "small2"}
