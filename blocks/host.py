@@ -13,10 +13,13 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
+from uuid import UUID
 
 import anyio
+from prefect import runtime
 from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
 from prefect.logging import get_logger
 
 import blocks.local_cluster
@@ -31,6 +34,8 @@ from worksets.placement import ClusterView, Limits
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+OWNER_LABEL: Final = "worksets.owner"
 
 _current: ContextVar[Host | None] = ContextVar("host", default=None)
 
@@ -147,6 +152,7 @@ async def open_host(settings: str, config: ProcessorConfig | None = None) -> Asy
     here = Host(settings, found, db, config or found.processor)
     await here.refresh()
     await here.call(db.renew_lease, here.owner, found.lease_s)
+    await _sign_run(here.owner)
     heartbeat = asyncio.create_task(here.beat(), name="lease")
     token = _current.set(here)
     try:
@@ -159,6 +165,13 @@ async def open_host(settings: str, config: ProcessorConfig | None = None) -> Asy
             watch.close()
         with anyio.CancelScope(shield=True):
             await here.call(db.drop_lease, here.owner)
+
+
+async def _sign_run(owner: str) -> None:
+    """Say on the flow run which process it lives in, so that it can be ended for a dead one."""
+    if run_id := runtime.flow_run.id:
+        async with get_client() as client:
+            await client.update_flow_run_labels(UUID(run_id), {OWNER_LABEL: owner})
 
 
 async def load_settings(name: str) -> WorksetSettings:

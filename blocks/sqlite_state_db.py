@@ -199,9 +199,12 @@ class SQLiteStateDB(WorksetStateDB):
                 (lease.owner, lease.expires_at.isoformat()),
             )
 
-    def _delete_lease(self, owner: str) -> None:
+    def _delete_lease(self, owner: str, expires_at: datetime | None) -> None:
         with self._transaction() as db:
-            db.execute("DELETE FROM leases WHERE owner = ?", (owner,))
+            db.execute(
+                "DELETE FROM leases WHERE owner = ?1 AND expires_at = coalesce(?2, expires_at)",
+                (owner, expires_at.isoformat() if expires_at else None),
+            )
 
     def _leases(self) -> list[Lease]:
         with self._transaction("DEFERRED") as db:

@@ -132,7 +132,11 @@ class WorksetStateDB(Block, ABC):
 
     def drop_lease(self, owner: str) -> None:
         """`owner` gives up what it holds; others may take it over at once."""
-        self._delete_lease(owner)
+        self._delete_lease(owner, None)
+
+    def forget_lease(self, owner: str, expired_at: datetime) -> None:
+        """Delete a lease that ran out at `expired_at`, unless it was renewed since."""
+        self._delete_lease(owner, expired_at)
 
     def leases(self) -> dict[str, datetime]:
         """End of every owner's lease."""
@@ -370,7 +374,8 @@ class WorksetStateDB(Block, ABC):
     def _put_lease(self, lease: Lease) -> None: ...
 
     @abstractmethod
-    def _delete_lease(self, owner: str) -> None: ...
+    def _delete_lease(self, owner: str, expires_at: datetime | None) -> None:
+        """Delete it, whatever its end (None) or only if its end is `expires_at`."""
 
     @abstractmethod
     def _leases(self) -> list[Lease]: ...

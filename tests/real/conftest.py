@@ -70,7 +70,7 @@ class Site:
             "worksets": ["worksets"],
             "results": "results",
             "lease_s": LEASE_S,
-            "customers": customers if isinstance(customers, dict) else dict.fromkeys(customers, {}),
+            "customers": customers if isinstance(customers, dict) else {key: {} for key in customers},
             "processor": {"poll_interval_seconds": 2, **processor},
             "clusters": [
                 {
@@ -183,7 +183,9 @@ class Site:
 def site(prefect_server, tmp_path, request):
     env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     env |= prefect_server.environment | {"PREFECT_LOGGING_LEVEL": "WARNING"}
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:45].strip("-")
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:45].strip(
+        "-"
+    )
     here = Site(name, tmp_path, env)
     yield here
     for process in here.processes:

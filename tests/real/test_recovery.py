@@ -71,6 +71,7 @@ def test_kill_9_then_the_next_poller_attaches(site):
     assert site.states() == {State.COMPLETE: 6}
     site.assert_each_step_ran_once(worksets)
     assert slots(site) == 0, "the killed process's slots did not come back"
+    assert running_flows(site) == [] and site.db.leases() == {}
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
