@@ -56,11 +56,14 @@ async def _crash_runs_of(dead: set[str]) -> None:
             state=RUNNING, parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=True)
         )
         runs: list[FlowRun] = []
-        while len(page := await client.read_flow_runs(
-            flow_run_filter=outermost, limit=PAGE, offset=len(runs)
-        )) == PAGE:  # fmt: skip
+        while len(runs) % PAGE == 0:
+            page = await client.read_flow_runs(
+                flow_run_filter=outermost, limit=PAGE, offset=len(runs)
+            )
+            if not page:
+                break
             runs.extend(page)
-        for run in [*runs, *page]:
+        for run in runs:
             if (owner := run.labels.get(OWNER_LABEL)) not in dead:
                 continue
             state: State[Any] = Crashed(

@@ -70,7 +70,7 @@ class Site:
             "worksets": ["worksets"],
             "results": "results",
             "lease_s": LEASE_S,
-            "customers": customers if isinstance(customers, dict) else {key: {} for key in customers},
+            "customers": customers if isinstance(customers, dict) else {c: {} for c in customers},
             "processor": {"poll_interval_seconds": 2, **processor},
             "clusters": [
                 {
