@@ -77,10 +77,6 @@ def start(folder: Path) -> Server:
         "PREFECT_API_DATABASE_CONNECTION_URL": database,
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # slots of killed processes come back even if the server is killed too
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
-            "prefect.server.concurrency.lease_storage.filesystem"
-        ),
         # a freed slot is found in 2 s, not in 30
         "PREFECT_SERVER_TASKS_TAG_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",

@@ -1,0 +1,1 @@
+"""Each prints figures as ratios measured in one run."""

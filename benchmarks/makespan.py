@@ -1,0 +1,110 @@
+"""How long many worksets take against the least that their jobs and slots allow.
+
+``python -m benchmarks.makespan --worksets 200 --seconds 10 --clusters 10 --slots 3`` starts a
+Prefect server on an embedded PostgreSQL, processes that many worksets of jobs that sleep, and
+prints one JSON object: makespan (first registration to last end), its lower bound
+ceil(worksets / slots) × seconds, their ratio, and the CPU time of the polling process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import resource
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from local import server
+
+
+def write_site(folder: Path, options: argparse.Namespace) -> Path:
+    """Worksets, and a settings file for them."""
+    for number in range(options.worksets):
+        workset = folder / "worksets" / f"w{number:05d}"
+        workset.mkdir(parents=True)
+        (workset / "a.fq").write_text("@a\nACGT\n+\nIIII\n")
+        work = {
+            "samples": [{"sample_id": "s1", "fastq_r1": "a.fq"}],
+            "reference_genome": "hg38",
+            "customer_id": f"customer{number % 4}",
+        }
+        (workset / "daylily_work.yaml").write_text(yaml.safe_dump(work))
+    settings = {
+        "state_db": {"type": "sqlite", "path": "state.db"},
+        "worksets": ["worksets"],
+        "results": "results",
+        "processor": {"max_concurrent_worksets": 10_000, "poll_interval_seconds": 30},
+        "customers": {f"customer{n}": {} for n in range(4)},
+        "clusters": [
+            {
+                "type": "local-cluster",
+                "cluster_name": f"c{n}",
+                "max_concurrent_worksets": options.slots,
+                "work_folder": f"c{n}",
+            }
+            for n in range(options.clusters)
+        ],
+        "pipelines": {
+            "germline": {
+                "stage": ["true"],
+                "run": ["sleep", str(options.seconds)],
+                "export": ["true"],
+            }
+        },
+    }
+    (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "settings.yaml"
+
+
+async def measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
+    from flows.poll_worksets import poll_worksets
+    from local import settings_file
+
+    settings, db, clusters = settings_file.read(file, file.parent)
+    await settings_file.save(settings, db, clusters)
+    began = resource.getrusage(resource.RUSAGE_SELF)
+    await poll_worksets(until_done=True)
+    ended = resource.getrusage(resource.RUSAGE_SELF)
+    records = db.list_worksets()
+    assert all(record.state == "complete" for record in records), "not all are complete"
+    first = min(record.created_at for record in records)
+    last = max(run.ended_at for record in records for run in record.step_runs)
+    makespan = (last - first).total_seconds()
+    bound = math.ceil(options.worksets / (options.clusters * options.slots)) * options.seconds
+    cpu = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
+    return {
+        "worksets": options.worksets,
+        "makespan_s": round(makespan, 1),
+        "bound_s": bound,
+        "ratio": round(makespan / bound, 3),
+        "client_cpu_s_per_workset": round(cpu / options.worksets, 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--worksets", type=int, default=90)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--clusters", type=int, default=10)
+    parser.add_argument("--slots", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
+        running = server.start(Path(folder) / "server")
+        os.environ.update(running.environment)
+        try:
+            running.wait()
+            file = write_site(Path(folder), options)
+            print(json.dumps(asyncio.run(measure(file, options))))
+        finally:
+            server.stop(Path(folder) / "server")
+
+
+if __name__ == "__main__":
+    main()
