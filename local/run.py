@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # it starts while this process still imports Prefect's client
         own = server.start(run_dir / "server")
         os.environ.update(own.environment)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    # the UI has every line; the terminal shows the table
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     try:
         return asyncio.run(run(options, own, began))
     except KeyboardInterrupt:

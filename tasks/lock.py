@@ -16,6 +16,7 @@ from worksets.record import HELD, WorksetRecord
 
 @task(
     name="lock",
+    task_run_name="lock {workset.record.workset_id}",
     retries=RETRIES,
     retry_delay_seconds=DELAYS_S,
     retry_condition_fn=only_transient,

@@ -25,6 +25,7 @@ class Placement:
 
 @task(
     name="schedule",
+    task_run_name="schedule {workset.record.workset_id}",
     retries=RETRIES,
     retry_delay_seconds=DELAYS_S,
     retry_condition_fn=only_transient,
