@@ -12,7 +12,8 @@ from typing import Final
 
 from pydantic import Field, PrivateAttr
 
-from blocks.state_db import Lease, VersionConflict, WorksetStateDB, scope_is_full
+from blocks.state_db import WorksetStateDB
+from blocks.store import Lease, VersionConflict, scope_is_full
 from worksets.errors import ConfigurationError, TransientError
 from worksets.record import UNFINISHED, State, WorksetRecord
 

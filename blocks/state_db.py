@@ -1,6 +1,6 @@
 """The state DB: it decides whether a workset may start, who holds it and which attempt it is.
 
-`WorksetStateDB` is the whole contract; a store adds the few thin operations at its end. Every
+`WorksetStateDB` is the whole contract; a store adds the thin operations of `blocks.store`. Every
 change of state is one compare-and-set of a record that `worksets.lifecycle` made from the one
 before; admission to the limits happens inside that same write.
 
@@ -10,7 +10,6 @@ threads.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -18,9 +17,9 @@ from typing import Final
 from prefect.blocks.core import Block
 from pydantic import PrivateAttr
 
-from worksets import lifecycle
+from blocks.store import Lease, Store, VersionConflict
+from worksets import events, lifecycle
 from worksets.errors import (
-    AdmissionRefused,
     ErrorCategory,
     FenceLost,
     Refused,
@@ -32,7 +31,6 @@ from worksets.record import (
     HELD,
     UNFINISHED,
     AffinityReason,
-    Frozen,
     State,
     StepRun,
     WorksetRecord,
@@ -43,22 +41,11 @@ MAX_CONFLICTS: Final = 20
 """Times a change is made again on the newer record before the call gives up as transient."""
 
 
-class Lease(Frozen):
-    """A process that holds worksets, and until when it counts as alive."""
-
-    owner: str
-    expires_at: datetime
-
-
-class VersionConflict(Exception):
-    """Somebody wrote the record since it was read (inside this module and the stores only)."""
-
-
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class WorksetStateDB(Block, ABC):
+class WorksetStateDB(Block, Store):
     """What every state DB can do; the names are those of the Daylily description."""
 
     _block_schema_capabilities = ["workset-state"]
@@ -159,9 +146,7 @@ class WorksetStateDB(Block, ABC):
             AdmissionRefused: a limit is reached; says which and who holds it.
             Refused: it is not ready any more.
         """
-        return self._transition(
-            workset_id, lifecycle.Lock(owner, cluster_name, reason), limits=limits
-        )
+        return self._transition(workset_id, events.Lock(owner, cluster_name, reason), limits=limits)
 
     def take_over(self, workset_id: str, owner: str, previous_owner: str) -> WorksetRecord:
         """Take a held workset from an owner that is gone; it keeps its slot and its attempt.
@@ -169,26 +154,26 @@ class WorksetStateDB(Block, ABC):
         Raises:
             Refused: `previous_owner` does not hold it any more.
         """
-        return self._transition(workset_id, lifecycle.TakeOver(owner, previous_owner))
+        return self._transition(workset_id, events.TakeOver(owner, previous_owner))
 
     def begin(
         self, workset_id: str, fence: int, step_runs: tuple[StepRun, ...] = ()
     ) -> WorksetRecord:
         """Write the intent to submit the next attempt's job; required before submitting it."""
-        return self._transition(workset_id, lifecycle.Begin(fence, step_runs))
+        return self._transition(workset_id, events.Begin(fence, step_runs))
 
     def complete(
         self, workset_id: str, fence: int, step_runs: tuple[StepRun, ...]
     ) -> WorksetRecord:
         """All steps ended well, as their markers say."""
-        return self._transition(workset_id, lifecycle.Complete(fence, step_runs))
+        return self._transition(workset_id, events.Complete(fence, step_runs))
 
     def postpone(
         self, workset_id: str, fence: int, reason: str, delay_s: float, *, job_ended: bool
     ) -> WorksetRecord:
         """Give a held workset back for a while, without counting a retry."""
         return self._transition(
-            workset_id, lifecycle.Postpone(fence, reason, delay_s, job_ended=job_ended)
+            workset_id, events.Postpone(fence, reason, delay_s, job_ended=job_ended)
         )
 
     def record_failure(
@@ -210,7 +195,7 @@ class WorksetStateDB(Block, ABC):
         """
         record = self._transition(
             workset_id,
-            lifecycle.Fail(
+            events.Fail(
                 error_category,
                 error_details,
                 failed_step,
@@ -232,7 +217,7 @@ class WorksetStateDB(Block, ABC):
             for record in self._select((State.RETRYING,))
             if record.retry_after is None or record.retry_after <= now
         ]
-        return self._each(due, lambda _: lifecycle.Requeue())
+        return self._each(due, lambda _: events.Requeue())
 
     def next_retry(self) -> datetime | None:
         """When the next waiting retry is due."""
@@ -253,7 +238,7 @@ class WorksetStateDB(Block, ABC):
         Begun ones stay held, for their job may run; see `stale` and `take_over`.
         """
         owners = {r.workset_id: r.lock_owner for r in self.stale() if r.state is State.LOCKED}
-        return self._each(owners, lambda id_: lifecycle.ReleaseStale(owners[id_]))
+        return self._each(owners, lambda id_: events.ReleaseStale(owners[id_]))
 
     def release_lock(self, workset_id: str, *, force: bool, reason: str) -> WorksetRecord:
         """Take a lock away from its holder, whose next write will be refused.
@@ -266,7 +251,7 @@ class WorksetStateDB(Block, ABC):
                 f"workset {workset_id}: a lock is released by its holder, or by itself when the "
                 f"holder's lease runs out; to take it away use force=True and give a reason"
             )
-        return self._transition(workset_id, lifecycle.ForceRelease(reason))
+        return self._transition(workset_id, events.ForceRelease(reason))
 
     def set_cluster_affinity(
         self,
@@ -279,34 +264,34 @@ class WorksetStateDB(Block, ABC):
         """Prefer (or require) a cluster, for data_locality, cost, resources or manual."""
         return self._transition(
             workset_id,
-            lifecycle.SetAffinity(cluster_name, AffinityReason(affinity_reason), required),
+            events.SetAffinity(cluster_name, AffinityReason(affinity_reason), required),
         )
 
     def describe(self, workset_id: str, description: Description) -> WorksetRecord:
         """Take over what the workset's file says now; only while it is ready."""
-        return self._transition(workset_id, lifecycle.Describe(description))
+        return self._transition(workset_id, events.Describe(description))
 
     def note_wait(self, workset_id: str, reason: str) -> None:
         """Keep why a ready workset could not start just now, if it still is ready."""
-        self._each((workset_id,), lambda _: lifecycle.Wait(reason))
+        self._each((workset_id,), lambda _: events.Wait(reason))
 
     def cancel(self, workset_id: str, reason: str) -> WorksetRecord:
         """Stop a workset for good; its holder finds out at its next write."""
-        return self._transition(workset_id, lifecycle.Cancel(reason))
+        return self._transition(workset_id, events.Cancel(reason))
 
     def ignore(self, workset_id: str, reason: str) -> WorksetRecord:
-        return self._transition(workset_id, lifecycle.Ignore(reason))
+        return self._transition(workset_id, events.Ignore(reason))
 
     def restore(self, workset_id: str, reason: str) -> WorksetRecord:
         """Make a failed, cancelled or ignored workset ready again, with all its retries."""
-        return self._transition(workset_id, lifecycle.Restore(reason))
+        return self._transition(workset_id, events.Restore(reason))
 
     # --- How a change is made ---
 
     def _transition(
         self,
         workset_id: str,
-        event: lifecycle.Event,
+        event: events.Event,
         limits: Mapping[str, int] | None = None,
     ) -> WorksetRecord:
         for _ in range(MAX_CONFLICTS):
@@ -324,7 +309,7 @@ class WorksetStateDB(Block, ABC):
         )
 
     def _each(
-        self, workset_ids: Iterable[str], event: Callable[[str], lifecycle.Event]
+        self, workset_ids: Iterable[str], event: Callable[[str], events.Event]
     ) -> list[WorksetRecord]:
         """Apply an event to each; one that another process was faster with is left out."""
         changed = []
@@ -335,57 +320,5 @@ class WorksetStateDB(Block, ABC):
                 continue
         return changed
 
-    # --- What a store has to give ---
-
-    @abstractmethod
-    def _insert(self, record: WorksetRecord) -> bool:
-        """Add a record if its id is free; whether it was."""
-
-    @abstractmethod
-    def _read(self, workset_id: str) -> WorksetRecord | None: ...
-
-    @abstractmethod
-    def _locations(self, workset_ids: list[str]) -> dict[str, str]: ...
-
-    @abstractmethod
-    def _commit(
-        self, before: WorksetRecord, after: WorksetRecord, limits: Mapping[str, int]
-    ) -> None:
-        """Put `after` if the stored version is still `before`'s, and move the holder sets along.
-
-        The scopes that `after` adds must have room under `limits`, all in one transaction.
-
-        Raises:
-            VersionConflict: the stored version is another.
-            AdmissionRefused: a scope is full.
-        """
-
-    @abstractmethod
-    def _select(self, states: tuple[State, ...]) -> list[WorksetRecord]: ...
-
-    @abstractmethod
-    def _counts(self) -> dict[str, int]:
-        """Number of records in each unfinished state and in `failed`."""
-
-    @abstractmethod
-    def _holders(self) -> dict[str, frozenset[str]]: ...
-
-    @abstractmethod
-    def _put_lease(self, lease: Lease) -> None: ...
-
-    @abstractmethod
-    def _delete_lease(self, owner: str, expires_at: datetime | None) -> None:
-        """Delete it, whatever its end (None) or only if its end is `expires_at`."""
-
-    @abstractmethod
-    def _leases(self) -> list[Lease]: ...
-
 
 _DEPTH: Final = tuple(state for state in State if state in UNFINISHED)
-
-
-def scope_is_full(scope: str, limit: int, holders: Iterable[str]) -> AdmissionRefused:
-    """The refusal that names the limit and who holds it."""
-    names = sorted(holders)
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return AdmissionRefused(f"{scope} is at its limit of {limit}, held by {shown or 'nobody'}")

@@ -5,7 +5,7 @@
       |        |            |   -> failed (dead letter)
       +--------+- retrying <+      cancelled, ignored
 
-Nothing else changes a state. `locked` means: held by a process, and no job of this attempt can
+Nothing else changes a state; the events are in `worksets.events`. `locked` means: held by a process, and no job of this attempt can
 exist yet. `in_progress` means: the intent to submit is written, so a job may exist. Writes by a
 holder carry the fence they were given; whoever shows an old one is refused.
 """
@@ -13,25 +13,41 @@ holder carry the fence they were given; whoever shows an old one is refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from worksets.errors import MAX_DETAILS, ErrorCategory, retry_delay_s
+from worksets.events import (
+    Begin,
+    Cancel,
+    Complete,
+    Describe,
+    Event,
+    Fail,
+    ForceRelease,
+    Ignore,
+    Lock,
+    Postpone,
+    ReleaseStale,
+    Requeue,
+    Restore,
+    SetAffinity,
+    TakeOver,
+    Wait,
+)
 from worksets.jobs import job_name
 from worksets.record import (
     HELD,
     MAX_HISTORY,
     MAX_STEP_RUNS,
     STEPS,
-    AffinityReason,
     HistoryEntry,
     State,
     Step,
     StepRun,
     WorksetRecord,
 )
-from worksets.registration import Description
 
 
 @dataclass(frozen=True)
@@ -40,147 +56,6 @@ class Refusal:
 
     reason: str
     fence_lost: bool = False
-
-
-@dataclass(frozen=True)
-class Lock:
-    """A process takes a ready workset and places it on a cluster."""
-
-    owner: str
-    cluster_name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class TakeOver:
-    """A process takes a held workset from an owner whose lease has run out (or from itself)."""
-
-    owner: str
-    previous_owner: str
-
-
-@dataclass(frozen=True)
-class Begin:
-    """The intent: after this write, and only after it, the attempt's job may be submitted.
-
-    `step_runs`: what markers of an earlier attempt tell that the record did not know yet.
-    """
-
-    fence: int
-    step_runs: tuple[StepRun, ...] = ()
-
-
-@dataclass(frozen=True)
-class Complete:
-    """Every step's exit marker says 0."""
-
-    fence: int
-    step_runs: tuple[StepRun, ...]
-
-
-@dataclass(frozen=True)
-class Fail:
-    """An attempt failed, or validation refused the workset.
-
-    `category` None: no table knows the error; it counts as transient once, then as permanent.
-    `fence`: the one the record had when the failure was seen. None: an operator's word
-    (`record_failure`), whoever holds the workset.
-    `job_ended`: evidence shows that no job of this attempt runs any more.
-    """
-
-    category: ErrorCategory | None
-    details: str
-    failed_step: str = ""
-    fence: int | None = None
-    step_runs: tuple[StepRun, ...] = ()
-    job_ended: bool = False
-    retry_enabled: bool = True
-
-
-@dataclass(frozen=True)
-class Postpone:
-    """The holder gives the workset back unharmed: its cluster did not take the job."""
-
-    fence: int
-    reason: str
-    delay_s: float = 30.0
-    job_ended: bool = True
-
-
-@dataclass(frozen=True)
-class Requeue:
-    """A retry is due."""
-
-
-@dataclass(frozen=True)
-class ReleaseStale:
-    """The lock's owner is gone and had not begun: the workset is ready again."""
-
-    previous_owner: str
-
-
-@dataclass(frozen=True)
-class ForceRelease:
-    """An operator takes the lock away; a job that still runs is met by the next attempt."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Cancel:
-    reason: str
-
-
-@dataclass(frozen=True)
-class Ignore:
-    reason: str
-
-
-@dataclass(frozen=True)
-class Restore:
-    """An operator brings a failed, cancelled or ignored workset back, with all its retries."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class SetAffinity:
-    cluster_name: str
-    reason: AffinityReason
-    required: bool = field(default=False)
-
-
-@dataclass(frozen=True)
-class Describe:
-    """The workset's file says something new about how it is to be processed."""
-
-    description: Description
-
-
-@dataclass(frozen=True)
-class Wait:
-    """It was to start and could not: the reason, for people to see."""
-
-    reason: str
-
-
-Event = (
-    Lock
-    | TakeOver
-    | Begin
-    | Complete
-    | Fail
-    | Postpone
-    | Requeue
-    | ReleaseStale
-    | ForceRelease
-    | Cancel
-    | Ignore
-    | Restore
-    | SetAffinity
-    | Describe
-    | Wait
-)
 
 
 def apply(record: WorksetRecord, event: Event, now: datetime) -> WorksetRecord | Refusal:

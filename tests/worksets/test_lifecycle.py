@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from worksets import events as ev
 from worksets import lifecycle as lc
 from worksets.errors import ErrorCategory, retry_delay_s
 from worksets.record import HELD, MAX_HISTORY, STEPS, AffinityReason, State, StepRun, WorksetRecord
@@ -54,7 +55,7 @@ class LifeCycle(RuleBasedStateMachine):
     @rule(owner=owners, cluster=st.sampled_from("ab"))
     def lock(self, owner, cluster):
         before = self.record
-        if self.send(lc.Lock(owner, cluster, "r")):
+        if self.send(ev.Lock(owner, cluster, "r")):
             assert before.state is State.READY
             assert before.pinned_cluster in ("", cluster)
             self.fences[owner] = self.record.fence
@@ -63,7 +64,7 @@ class LifeCycle(RuleBasedStateMachine):
     @rule(owner=owners, previous=owners)
     def take_over(self, owner, previous):
         fence = self.record.fence
-        if self.send(lc.TakeOver(owner, previous)):
+        if self.send(ev.TakeOver(owner, previous)):
             self.fences[owner] = self.record.fence
             assert self.record.fence == fence + 1
 
@@ -75,14 +76,14 @@ class LifeCycle(RuleBasedStateMachine):
     @rule(owner=owners)
     def begin(self, owner):
         before = self.record
-        self.holder_writes(owner, lc.Begin(self.fences[owner]))
+        self.holder_writes(owner, ev.Begin(self.fences[owner]))
         if self.record.attempt > before.attempt:
             assert before.state is State.LOCKED and self.record.attempt == before.attempt + 1
 
     @rule(owner=owners, codes=st.sampled_from([(0,), (0, 0), (0, 0, 0)]))
     def complete(self, owner, codes):
         runs = steps_from(self.record, codes)
-        self.holder_writes(owner, lc.Complete(self.fences[owner], runs))
+        self.holder_writes(owner, ev.Complete(self.fences[owner], runs))
 
     @rule(
         owner=owners,
@@ -94,7 +95,7 @@ class LifeCycle(RuleBasedStateMachine):
     def job_fails(self, owner, category, codes, ended, enabled):
         runs = steps_from(self.record, codes)
         failed = runs[-1].step.value if runs else "run"
-        event = lc.Fail(
+        event = ev.Fail(
             category, "boom", failed, self.fences[owner], runs,
             job_ended=ended, retry_enabled=enabled,
         )  # fmt: skip
@@ -104,19 +105,19 @@ class LifeCycle(RuleBasedStateMachine):
 
     @rule(owner=owners, ended=st.booleans())
     def postpone(self, owner, ended):
-        self.holder_writes(owner, lc.Postpone(self.fences[owner], "r", 1.0, ended))
+        self.holder_writes(owner, ev.Postpone(self.fences[owner], "r", 1.0, ended))
 
     @rule(
         event=st.one_of(
-            st.just(lc.Requeue()),
-            st.builds(lc.ReleaseStale, st.sampled_from("pq")),
-            st.just(lc.ForceRelease("r")),
-            st.just(lc.Cancel("r")),
-            st.just(lc.Ignore("r")),
-            st.just(lc.Restore("r")),
-            st.just(lc.SetAffinity("a", AffinityReason.COST)),
-            st.just(lc.Wait("r")),
-            st.builds(lc.Fail, st.sampled_from(ErrorCategory), st.just("operator"), st.just("run")),
+            st.just(ev.Requeue()),
+            st.builds(ev.ReleaseStale, st.sampled_from("pq")),
+            st.just(ev.ForceRelease("r")),
+            st.just(ev.Cancel("r")),
+            st.just(ev.Ignore("r")),
+            st.just(ev.Restore("r")),
+            st.just(ev.SetAffinity("a", AffinityReason.COST)),
+            st.just(ev.Wait("r")),
+            st.builds(ev.Fail, st.sampled_from(ErrorCategory), st.just("operator"), st.just("run")),
         )
     )
     def operator_or_poller(self, event):
@@ -154,11 +155,11 @@ TestLifeCycle = LifeCycle.TestCase
 
 
 def test_an_old_fence_is_refused_everywhere():
-    record = lc.apply(lc.apply(new(), lc.Lock("p", "a", "r"), NOW), lc.Begin(1), NOW)
-    taken = lc.apply(record, lc.TakeOver("q", "p"), NOW)
+    record = lc.apply(lc.apply(new(), ev.Lock("p", "a", "r"), NOW), ev.Begin(1), NOW)
+    taken = lc.apply(record, ev.TakeOver("q", "p"), NOW)
     for event in (
-        lc.Begin(1), lc.Complete(1, ()), lc.Postpone(1, "r"),
-        lc.Fail(ErrorCategory.DATA, "x", "run", fence=1),
+        ev.Begin(1), ev.Complete(1, ()), ev.Postpone(1, "r"),
+        ev.Fail(ErrorCategory.DATA, "x", "run", fence=1),
     ):  # fmt: skip
         refusal = lc.apply(taken, event, NOW)
         assert isinstance(refusal, lc.Refusal) and refusal.fence_lost, event
@@ -167,24 +168,24 @@ def test_an_old_fence_is_refused_everywhere():
 def test_retries_end_in_a_dead_letter():
     record, delays = new(max_retries=3), []
     while record.state is not State.FAILED:
-        record = lc.apply(record, lc.Fail(ErrorCategory.TRANSIENT, "x", "run"), NOW)
+        record = lc.apply(record, ev.Fail(ErrorCategory.TRANSIENT, "x", "run"), NOW)
         if record.state is State.RETRYING:
             delays.append((record.retry_after - NOW).total_seconds())
-            assert isinstance(lc.apply(record, lc.Requeue(), NOW), lc.Refusal)
-            record = lc.apply(record, lc.Requeue(), record.retry_after)
+            assert isinstance(lc.apply(record, ev.Requeue(), NOW), lc.Refusal)
+            record = lc.apply(record, ev.Requeue(), record.retry_after)
     assert delays == [2, 4, 8]
     assert [retry_delay_s(n) for n in (11, 12, 10**9)] == [2048, 3600, 3600]
 
 
 def test_an_unknown_error_is_tried_again_once():
-    record = lc.apply(new(), lc.Fail(None, "odd", "run"), NOW)
+    record = lc.apply(new(), ev.Fail(None, "odd", "run"), NOW)
     assert record.state is State.RETRYING
-    again = lc.apply(record, lc.Requeue(), NOW + timedelta(hours=1))
-    assert lc.apply(again, lc.Fail(None, "odd", "run"), NOW).state is State.FAILED
+    again = lc.apply(record, ev.Requeue(), NOW + timedelta(hours=1))
+    assert lc.apply(again, ev.Fail(None, "odd", "run"), NOW).state is State.FAILED
 
 
 def test_a_workset_whose_job_may_run_stays_on_its_cluster():
-    record = lc.apply(lc.apply(new(), lc.Lock("p", "a", "r"), NOW), lc.Begin(1), NOW)
-    freed = lc.apply(record, lc.ForceRelease("r"), NOW)
-    assert isinstance(lc.apply(freed, lc.Lock("q", "b", "r"), NOW), lc.Refusal)
-    assert lc.apply(freed, lc.Lock("q", "a", "r"), NOW).state is State.LOCKED
+    record = lc.apply(lc.apply(new(), ev.Lock("p", "a", "r"), NOW), ev.Begin(1), NOW)
+    freed = lc.apply(record, ev.ForceRelease("r"), NOW)
+    assert isinstance(lc.apply(freed, ev.Lock("q", "b", "r"), NOW), lc.Refusal)
+    assert lc.apply(freed, ev.Lock("q", "a", "r"), NOW).state is State.LOCKED

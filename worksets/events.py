@@ -1,0 +1,150 @@
+"""Everything that can happen to a workset; `worksets.lifecycle` says what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from worksets.errors import ErrorCategory
+from worksets.record import AffinityReason, StepRun
+from worksets.registration import Description
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A process takes a ready workset and places it on a cluster."""
+
+    owner: str
+    cluster_name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TakeOver:
+    """A process takes a held workset from an owner whose lease has run out (or from itself)."""
+
+    owner: str
+    previous_owner: str
+
+
+@dataclass(frozen=True)
+class Begin:
+    """The intent: after this write, and only after it, the attempt's job may be submitted.
+
+    `step_runs`: what markers of an earlier attempt tell that the record did not know yet.
+    """
+
+    fence: int
+    step_runs: tuple[StepRun, ...] = ()
+
+
+@dataclass(frozen=True)
+class Complete:
+    """Every step's exit marker says 0."""
+
+    fence: int
+    step_runs: tuple[StepRun, ...]
+
+
+@dataclass(frozen=True)
+class Fail:
+    """An attempt failed, or validation refused the workset.
+
+    `category` None: no table knows the error; it counts as transient once, then as permanent.
+    `fence`: the one the record had when the failure was seen. None: an operator's word
+    (`record_failure`), whoever holds the workset.
+    `job_ended`: evidence shows that no job of this attempt runs any more.
+    """
+
+    category: ErrorCategory | None
+    details: str
+    failed_step: str = ""
+    fence: int | None = None
+    step_runs: tuple[StepRun, ...] = ()
+    job_ended: bool = False
+    retry_enabled: bool = True
+
+
+@dataclass(frozen=True)
+class Postpone:
+    """The holder gives the workset back unharmed: its cluster did not take the job."""
+
+    fence: int
+    reason: str
+    delay_s: float = 30.0
+    job_ended: bool = True
+
+
+@dataclass(frozen=True)
+class Requeue:
+    """A retry is due."""
+
+
+@dataclass(frozen=True)
+class ReleaseStale:
+    """The lock's owner is gone and had not begun: the workset is ready again."""
+
+    previous_owner: str
+
+
+@dataclass(frozen=True)
+class ForceRelease:
+    """An operator takes the lock away; a job that still runs is met by the next attempt."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ignore:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Restore:
+    """An operator brings a failed, cancelled or ignored workset back, with all its retries."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class SetAffinity:
+    cluster_name: str
+    reason: AffinityReason
+    required: bool = field(default=False)
+
+
+@dataclass(frozen=True)
+class Describe:
+    """The workset's file says something new about how it is to be processed."""
+
+    description: Description
+
+
+@dataclass(frozen=True)
+class Wait:
+    """It was to start and could not: the reason, for people to see."""
+
+    reason: str
+
+
+Event = (
+    Lock
+    | TakeOver
+    | Begin
+    | Complete
+    | Fail
+    | Postpone
+    | Requeue
+    | ReleaseStale
+    | ForceRelease
+    | Cancel
+    | Ignore
+    | Restore
+    | SetAffinity
+    | Describe
+    | Wait
+)
