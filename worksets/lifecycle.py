@@ -5,9 +5,10 @@
       |        |            |   -> failed (dead letter)
       +--------+- retrying <+      cancelled, ignored
 
-Nothing else changes a state; the events are in `worksets.events`. `locked` means: held by a process, and no job of this attempt can
-exist yet. `in_progress` means: the intent to submit is written, so a job may exist. Writes by a
-holder carry the fence they were given; whoever shows an old one is refused.
+Nothing else changes a state; the events are in `worksets.events`. `locked` means: held by a
+process, and no job of this attempt can exist yet. `in_progress` means: the intent to submit is
+written, so a job may exist. Writes by a holder carry the fence they were given; whoever shows an
+old one is refused.
 """
 
 from __future__ import annotations
