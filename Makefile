@@ -23,28 +23,42 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-test: install
+$(STAMP).dev: $(STAMP) requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+test: $(STAMP).dev
 	$(BIN)/python -m pytest
 
-lint: install
+lint: $(STAMP).dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: install
+types: $(STAMP).dev
 	$(BIN)/mypy
 
-# The real components: so far a browser, to look at Prefect's UI; PostgreSQL comes as a wheel.
-real:
+# The real components, where they can be had; PostgreSQL comes as a wheel.
+REAL := .real
+real: $(REAL)/dynamodb/DynamoDBLocal.jar
 	@if command -v chromium >/dev/null; then echo "chromium: there"; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
 	else echo "chromium is missing and cannot be installed here (apt-get as root is needed)"; fi
 
-# Needs uv; writes hashes and no address of any index.
+# DynamoDB Local, by AWS, as it comes inside an npm package; it needs Java 17.
+$(REAL)/dynamodb/DynamoDBLocal.jar:
+	@mkdir -p $(REAL)/npm && cd $(REAL)/npm && \
+	npm pack --silent amplify-dynamodb-simulator@2.9.30 && tar xzf amplify-dynamodb-simulator-*.tgz
+	@rm -rf $(REAL)/dynamodb && mv $(REAL)/npm/package/emulator $(REAL)/dynamodb && rm -rf $(REAL)/npm
+	@command -v java >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends openjdk-17-jre-headless >/dev/null; }
+	@touch $@
+
+# Needs uv; writes hashes and no address of any index. The second holds what only tests need.
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-annotate --custom-compile-command "make lock" pyproject.toml
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-annotate --extra local --extra dev --custom-compile-command "make lock" \
-		pyproject.toml -o requirements.lock
+	$(LOCK) --extra local --extra dev -o requirements-dev.lock >/dev/null
+	$(LOCK) --extra local -c requirements-dev.lock -o requirements.lock >/dev/null
 
 clean:
 	@if [ -d $(RUN) ] && [ -x $(BIN)/python ]; then $(BIN)/python -m local.ui --run-dir $(RUN) --stop; fi

@@ -118,12 +118,14 @@ class Host:
     async def beat(self) -> None:
         """Renew this process's lease, three times as often as it needs; for ever."""
         while True:
+            pause_s = self.settings.lease_s / 3
             try:
                 await self.call(self.db.renew_lease, self.owner, self.settings.lease_s)
             except Exception:
                 # if it goes on, others take over what this process holds; fences keep that safe
                 self._log.exception("the lease of %s was not renewed; tried again", self.owner)
-            await asyncio.sleep(self.settings.lease_s / 3)
+                pause_s /= 10
+            await asyncio.sleep(pause_s)
 
 
 def host() -> Host:

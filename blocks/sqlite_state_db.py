@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import Field, PrivateAttr
 
 from blocks.state_db import WorksetStateDB
-from blocks.store import Lease, VersionConflict, scope_is_full
+from blocks.store import Lease, VersionConflict, lease_over, scope_is_full
 from worksets.errors import ConfigurationError, TransientError
 from worksets.record import UNFINISHED, State, WorksetRecord
 
@@ -135,9 +135,21 @@ class SQLiteStateDB(WorksetStateDB):
         return found
 
     def _commit(
-        self, before: WorksetRecord, after: WorksetRecord, limits: Mapping[str, int]
+        self,
+        before: WorksetRecord,
+        after: WorksetRecord,
+        limits: Mapping[str, int],
+        alive_at: datetime | None,
     ) -> None:
         with self._transaction() as db:
+            if (
+                alive_at is not None
+                and not db.execute(
+                    "SELECT 1 FROM leases WHERE owner = ? AND expires_at > ?",
+                    (after.lock_owner, alive_at.isoformat()),
+                ).fetchone()
+            ):
+                raise lease_over(after)
             done = db.execute(
                 "UPDATE worksets SET workset_id = ?, version = ?, state = ?, location = ?, "
                 "record = ? WHERE workset_id = ? AND version = ?",
@@ -174,6 +186,14 @@ class SQLiteStateDB(WorksetStateDB):
                 ).fetchall()
             ]
         return [WorksetRecord.model_validate_json(row[0]) for row in rows]
+
+    def _due(self, now: datetime) -> list[WorksetRecord]:
+        waiting = self._select((State.RETRYING,))
+        return [r for r in waiting if r.retry_after is None or r.retry_after <= now]
+
+    def _next_due(self) -> datetime | None:
+        times = (r.retry_after for r in self._select((State.RETRYING,)))
+        return min((at for at in times if at), default=None)
 
     def _counts(self) -> dict[str, int]:
         with self._transaction("DEFERRED") as db:

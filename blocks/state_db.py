@@ -144,9 +144,11 @@ class WorksetStateDB(Block, Store):
 
         Raises:
             AdmissionRefused: a limit is reached; says which and who holds it.
+            LeaseOver: `owner` has not renewed its lease in time.
             Refused: it is not ready any more.
         """
-        return self._transition(workset_id, events.Lock(owner, cluster_name, reason), limits=limits)
+        event = events.Lock(owner, cluster_name, reason)
+        return self._transition(workset_id, event, limits, alive_at=self._now())
 
     def take_over(self, workset_id: str, owner: str, previous_owner: str) -> WorksetRecord:
         """Take a held workset from an owner that is gone; it keeps its slot and its attempt.
@@ -211,18 +213,12 @@ class WorksetStateDB(Block, Store):
 
     def requeue_due(self) -> list[WorksetRecord]:
         """Make every retry that is due ready again."""
-        now = self._now()
-        due = [
-            record.workset_id
-            for record in self._select((State.RETRYING,))
-            if record.retry_after is None or record.retry_after <= now
-        ]
+        due = [record.workset_id for record in self._due(self._now())]
         return self._each(due, lambda _: events.Requeue())
 
     def next_retry(self) -> datetime | None:
         """When the next waiting retry is due."""
-        times = [r.retry_after for r in self._select((State.RETRYING,)) if r.retry_after]
-        return min(times, default=None)
+        return self._next_due()
 
     def stale(self) -> list[WorksetRecord]:
         """Held worksets whose owner's lease has run out."""
@@ -293,6 +289,7 @@ class WorksetStateDB(Block, Store):
         workset_id: str,
         event: events.Event,
         limits: Mapping[str, int] | None = None,
+        alive_at: datetime | None = None,
     ) -> WorksetRecord:
         for _ in range(MAX_CONFLICTS):
             before = self.get(workset_id)
@@ -300,7 +297,7 @@ class WorksetStateDB(Block, Store):
             if isinstance(after, lifecycle.Refusal):
                 raise (FenceLost if after.fence_lost else Refused)(after.reason)
             try:
-                self._commit(before, after, limits or {})
+                self._commit(before, after, limits or {}, alive_at)
             except VersionConflict:
                 continue
             return after

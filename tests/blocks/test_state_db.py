@@ -1,4 +1,4 @@
-"""The contract of a state DB, on the real SQLite."""
+"""The contract of a state DB, on SQLite and on the real DynamoDB Local."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -6,81 +6,224 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from blocks.sqlite_state_db import SQLiteStateDB
-from worksets.errors import AdmissionRefused, ErrorCategory, FenceLost, Refused
-from worksets.record import State, WorksetRecord
+from blocks.store import LeaseOver
+from tests.services import dynamodb_state_db
+from worksets.errors import (
+    AdmissionRefused,
+    ErrorCategory,
+    FenceLost,
+    Refused,
+    WorksetNotFound,
+)
+from worksets.record import AffinityReason, State, StepRun, WorksetRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LEASE_S = 30
+
+
+@pytest.fixture(params=["sqlite", pytest.param("dynamodb", marks=pytest.mark.real)])
+def another(request, tmp_path):
+    """Makes another block of the same state DB, as another process would have it."""
+    if request.param == "sqlite":
+        path = str(tmp_path / "state.db")
+        yield lambda: SQLiteStateDB(path=path)
+        return
+    url = request.getfixturevalue("dynamodb_url")
+    table = dynamodb_state_db(url).table_name
+    yield lambda: dynamodb_state_db(url, table)
 
 
 @pytest.fixture
-def db(tmp_path):
-    db = SQLiteStateDB(path=str(tmp_path / "state.db"))
-    clock = [NOW]
-    db._now = lambda: clock[0]
-    db._clock = clock
-    yield db
-    db.close()
+def db(another):
+    db, clock = another(), Clock()
+    db._now = lambda: clock.now
+    return db, clock
 
 
-def add(db, *ids):
+class Clock:
+    now = NOW
+
+    def passes(self, seconds):
+        self.now += timedelta(seconds=seconds)
+
+
+def add(db, *ids, customer="c"):
     for id_ in ids:
         assert db.register(
             WorksetRecord(
-                workset_id=id_, customer_id="c", location=f"file:///{id_}", created_at=NOW,
+                workset_id=id_, customer_id=customer, location=f"file:///{id_}", created_at=NOW,
                 updated_at=NOW,
             )
         )  # fmt: skip
 
 
-def test_admission_is_part_of_the_lock(db):
+def ids(records):
+    return sorted(record.workset_id for record in records)
+
+
+def done(record):
+    return tuple(
+        StepRun(
+            step=step, attempt=record.attempt, cluster_name="a", exit_code=0, started_at=NOW,
+            ended_at=NOW,
+        )
+        for step in ("stage", "run", "export")
+    )  # fmt: skip
+
+
+def test_a_whole_life(db):
+    db, clock = db
+    add(db, "w1")
+    assert not db.register(db.get("w1").model_copy(update={"location": "file:///other"}))
+    assert db.known(["w1", "w2"]) == {"w1": "file:///w1"} and ids(db.ready()) == ["w1"]
+    db.renew_lease("p", LEASE_S)
+    held = db.lock("w1", "p", "a", "because", {"global": 1, "cluster:a": 1, "customer:c": 1})
+    assert held.fence == 1 and held.state is State.LOCKED
+    assert db.holders() == {s: {"w1"} for s in ("global", "cluster:a", "customer:c")}
+    assert db.ready() == [] and ids(db.held()) == ["w1"]
+    begun = db.begin("w1", held.fence)
+    assert (begun.attempt, begun.job_name) == (1, "w1.a1")
+    clock.passes(3600)
+    db.complete("w1", held.fence, done(begun))
+    assert db.get("w1").state is State.COMPLETE and db.holders() == {}
+    assert sum(db.get_queue_depth().values()) == 0
+    with pytest.raises(WorksetNotFound):
+        db.get("w2")
+
+
+def test_admission_is_part_of_the_lock_and_a_refusal_names_limit_and_holders(db):
+    db, _ = db
     add(db, "w1", "w2")
-    db.lock("w1", "p", "a", "r", {"global": 1})
-    with pytest.raises(AdmissionRefused, match=r"global is at its limit of 1, held by w1"):
-        db.lock("w2", "p", "a", "r", {"global": 1})
-    assert db.get("w2").state is State.READY
-    assert db.get_concurrent_worksets_count() == 1 and not db.can_start_new_workset(1)
-    assert [r.workset_id for r in db.get_worksets_by_cluster("a")] == ["w1"]
-    db.record_failure("w1", "x", ErrorCategory.DATA, "run")
+    db.renew_lease("p", LEASE_S)
+    for scope in ("global", "cluster:a", "customer:c"):
+        record = db.lock("w1", "p", "a", "r", {scope: 1})
+        with pytest.raises(AdmissionRefused, match=rf"{scope} is at its limit of 1, held by w1"):
+            db.lock("w2", "p", "a", "r", {scope: 1})
+        assert db.get("w2").state is State.READY and ids(db.ready()) == ["w2"]
+        db.release_lock("w1", force=True, reason="next scope")
+        assert db.get("w1").fence == record.fence + 1
+    db.lock("w1", "p", "a", "r", {})
+    assert db.get_concurrent_worksets_count() == 1
+    assert not db.can_start_new_workset(1) and db.can_start_new_workset(2)
+    assert ids(db.get_worksets_by_cluster("a")) == ["w1"] and not db.get_worksets_by_cluster("b")
+    assert db.record_failure("w1", "x", ErrorCategory.DATA, "run") is False
     assert db.holders() == {} and db.get_queue_depth()["failed"] == 1
 
 
+def test_a_process_without_a_lease_locks_nothing(db):
+    db, clock = db
+    add(db, "w1")
+    with pytest.raises(LeaseOver, match="the lease of p"):
+        db.lock("w1", "p", "a", "r", {})
+    db.renew_lease("p", LEASE_S)
+    clock.passes(LEASE_S + 1)
+    with pytest.raises(LeaseOver):
+        db.lock("w1", "p", "a", "r", {})
+    assert db.holders() == {} and db.get("w1").state is State.READY
+    db.renew_lease("p", LEASE_S)
+    assert db.lock("w1", "p", "a", "r", {}).lock_owner == "p"
+
+
 def test_stale_locks_release_themselves_and_begun_ones_are_taken_over(db):
+    db, clock = db
     add(db, "w1", "w2")
-    db.renew_lease("p", 30)
+    db.renew_lease("p", LEASE_S)
     db.lock("w1", "p", "a", "r", {})
     db.begin("w2", db.lock("w2", "p", "a", "r", {}).fence)
-    db._clock[0] = NOW + timedelta(seconds=34)  # within the tolerated skew
+    clock.passes(34)  # within the tolerated skew
     assert db.stale() == []
-    db._clock[0] = NOW + timedelta(seconds=36)
-    assert [r.workset_id for r in db.release_stale()] == ["w1"]
+    clock.passes(2)
+    assert ids(db.stale()) == ["w1", "w2"]
+    assert ids(db.release_stale()) == ["w1"]
     assert db.get("w2").state is State.IN_PROGRESS
     taken = db.take_over("w2", "q", "p")
-    with pytest.raises(FenceLost):
-        db.complete("w2", taken.fence - 1, ())
+    assert db.holders()["global"] == {"w2"}
+    for write in (
+        lambda: db.complete("w2", taken.fence - 1, ()),
+        lambda: db.record_failure("w2", "x", ErrorCategory.DATA, "run", fence=taken.fence - 1),
+        lambda: db.postpone("w2", taken.fence - 1, "r", 1, job_ended=True),
+    ):
+        with pytest.raises(FenceLost):
+            write()
     with pytest.raises(Refused):
         db.take_over("w2", "z", "p")
 
 
-def test_many_threads_never_pass_a_limit(db, tmp_path):
-    ids = [f"w{n}" for n in range(40)]
-    add(db, *ids)
-    won, most = [], []
+def test_a_lease_is_forgotten_only_as_it_was_seen(db):
+    db, clock = db
+    db.renew_lease("p", LEASE_S)
+    seen = db.leases()["p"]
+    clock.passes(1)
+    db.renew_lease("p", LEASE_S)
+    db.forget_lease("p", seen)
+    assert set(db.leases()) == {"p"}
+    db.forget_lease("p", db.leases()["p"])
+    db.renew_lease("q", LEASE_S)
+    db.drop_lease("q")
+    assert db.leases() == {}
+
+
+def test_retries_come_back_when_they_are_due_and_not_before(db):
+    db, clock = db
+    add(db, "w1", "w2")
+    assert db.next_retry() is None
+    assert db.record_failure("w1", "x", ErrorCategory.TRANSIENT, "run") is True
+    clock.passes(1)
+    assert db.record_failure("w2", "y", ErrorCategory.RESOURCE, "run") is True
+    assert db.next_retry() == NOW + timedelta(seconds=2)
+    assert db.requeue_due() == [] and db.get_queue_depth()["retrying"] == 2
+    clock.passes(1)
+    assert ids(db.requeue_due()) == ["w1"] and ids(db.ready()) == ["w1"]
+    assert db.next_retry() == NOW + timedelta(seconds=3)
+
+
+def test_what_operators_do(db):
+    db, _ = db
+    add(db, "w1")
+    record = db.set_cluster_affinity("w1", "b", "data_locality", required=True)
+    assert record.affinity_reason is AffinityReason.DATA_LOCALITY and record.cluster_required
+    with pytest.raises(ValueError):
+        db.set_cluster_affinity("w1", "b", "because")
+    db.note_wait("w1", "no slot")
+    assert db.get("w1").placement_reason == "no slot"
+    db.cancel("w1", "wrong sample")
+    assert ids(db.ready()) == []
+    assert db.restore("w1", "right after all").state is State.READY
+    db.ignore("w1", "a test")
+    with pytest.raises(Refused, match="force=True"):
+        db.release_lock("w1", force=False, reason="x")
+    assert [entry.note for entry in db.get("w1").history][-1] == "a test"
+
+
+def test_many_threads_never_pass_a_limit(another):
+    db = another()
+    names = [f"w{n}" for n in range(24)]
+    add(db, *names)
+    won, most, limits = [], [], {"global": 3, "cluster:a": 2, "customer:c": 3}
 
     def work(owner):
-        mine = SQLiteStateDB(path=db.path)
-        for id_ in ids:
+        mine = another()
+        mine.renew_lease(owner, 3600)
+        left = list(names)
+        while left:
+            id_ = left.pop(0)
             try:
-                record = mine.lock(id_, owner, "a", "r", {"global": 3})
-            except (AdmissionRefused, Refused):
+                record = mine.lock(id_, owner, "ab"[len(left) % 2], "r", limits)
+            except AdmissionRefused:
+                left.append(id_)
                 continue
-            most.append(mine.get_concurrent_worksets_count())
+            except Refused:
+                continue
+            holders = mine.holders()
+            most.append({scope: len(holders.get(scope, ())) for scope in limits})
             won.append(id_)
             mine.record_failure(id_, "x", ErrorCategory.DATA, "run", fence=record.fence)
-        mine.close()
 
-    threads = [threading.Thread(target=work, args=(f"p{n}",)) for n in range(8)]
+    threads = [threading.Thread(target=work, args=(f"p{n}",)) for n in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(won) == len(set(won)) and max(most) <= 3 and db.holders() == {}
+    assert sorted(won) == sorted(names), "each once, and all"
+    assert all(seen[scope] <= limit for seen in most for scope, limit in limits.items())
+    assert db.holders() == {} and db.get_queue_depth()["failed"] == 24

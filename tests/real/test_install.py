@@ -24,8 +24,9 @@ finally:
 """
 
 
-def test_the_lock_names_no_index_and_every_package_has_a_hash():
-    text = LOCK.read_text()
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_the_lock_names_no_index_and_every_package_has_a_hash(name):
+    text = (ROOT / name).read_text()
     assert "://" not in text and "--index" not in text and "--find-links" not in text
     packages = [line for line in text.splitlines() if re.match(r"[a-z0-9]", line)]
     assert len(packages) > 80

@@ -1,0 +1,80 @@
+"""Real servers for the tests: each on a free port of loopback, started here and stopped by pid."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+REAL = Path(__file__).parents[1] / ".real"
+
+
+def need(there, what):
+    """Skip a test whose real component is missing, by name; with REQUIRE_REAL=1 it fails."""
+    if there:
+        return
+    if os.environ.get("REQUIRE_REAL") == "1":
+        pytest.fail(f"{what} is missing; `make real` installs it")
+    pytest.skip(f"{what} is missing; `make real` installs it")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None, "the server ended at its start"
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.05)
+
+
+@contextmanager
+def dynamodb_local(log_file):
+    """DynamoDB Local, by AWS, in memory; yields its URL."""
+    home = REAL / "dynamodb"
+    need((home / "DynamoDBLocal.jar").exists() and shutil.which("java"), "DynamoDB Local (Java)")
+    port = free_port()
+    command = [
+        "java", "-Djava.library.path=./DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar",
+        "-inMemory", "-disableTelemetry", "-port", str(port),
+    ]  # fmt: skip
+    with open(log_file, "wb") as log:
+        process = subprocess.Popen(command, cwd=home, stdout=log, stderr=log)
+    try:
+        wait_for_port(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def dynamodb_state_db(url, table=""):
+    """A new table on a DynamoDB Local, as a state DB."""
+    from prefect_aws import AwsCredentials
+
+    from blocks.dynamodb_state_db import DynamoDBStateDB
+
+    db = DynamoDBStateDB(
+        table_name=table or f"t{uuid.uuid4().hex[:12]}",
+        region_name="us-west-2",
+        aws_credentials=AwsCredentials(
+            aws_access_key_id="test", aws_secret_access_key="test", region_name="us-west-2"
+        ),
+        endpoint_url=url,
+        point_in_time_recovery=False,
+    )
+    if not table:
+        db.create_table_if_not_exists()
+    return db
