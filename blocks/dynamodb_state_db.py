@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect_aws import AwsCredentials
 from pydantic import Field, PrivateAttr
@@ -53,6 +54,7 @@ class DynamoDBStateDB(WorksetStateDB):
         description="Credentials; empty: the machine's own",
     )
     endpoint_url: str | None = Field(None, description="Another endpoint, such as DynamoDB Local")
+    timeout_s: float = Field(20, gt=0, description="Seconds to wait for one answer")
     point_in_time_recovery: bool = Field(
         True, description="Set at creation: the table can be restored to any second of 35 days"
     )
@@ -112,7 +114,7 @@ class DynamoDBStateDB(WorksetStateDB):
                 "dynamodb",
                 region_name=self.region_name or self.aws_credentials.region_name,
                 endpoint_url=self.endpoint_url,
-                config=CONFIG,
+                config=CONFIG.merge(Config(read_timeout=self.timeout_s)),
             )
         return self._client
 

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from importlib import import_module
 from typing import Final, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -22,8 +23,6 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.logging import get_logger
 
-import blocks.local_cluster
-import blocks.sqlite_state_db  # noqa: F401  (a block can be loaded once its class is imported)
 from blocks.clusters import Cluster, ClusterWatch
 from blocks.settings import WorksetSettings
 from blocks.signals import cancelled_by_sigterm
@@ -36,6 +35,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 OWNER_LABEL: Final = "worksets.owner"
+MODULES: Final = {
+    "sqlite-workset-state-db": "blocks.sqlite_state_db",
+    "dynamodb-workset-state-db": "blocks.dynamodb_state_db",
+    "local-cluster": "blocks.local_cluster",
+}
+"""Where each kind of block is; imported when it is used, for AWS's packages take half a second."""
 
 _current: ContextVar[Host | None] = ContextVar("host", default=None)
 
@@ -196,6 +201,8 @@ B = TypeVar("B", bound=Block)
 
 
 async def _load(reference: str, kind: type[B]) -> B:
+    if module := MODULES.get(reference.partition("/")[0]):
+        import_module(module)
     try:
         block = await Block.aload(reference)
     except ValueError as error:

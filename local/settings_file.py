@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,14 +11,13 @@ from prefect.blocks.core import Block
 from pydantic import ValidationError
 
 from blocks.clusters import Cluster
-from blocks.local_cluster import LocalCluster
+from blocks.host import MODULES
 from blocks.settings import WorksetSettings
-from blocks.sqlite_state_db import SQLiteStateDB
 from blocks.state_db import WorksetStateDB
 from worksets.errors import ConfigurationError
 
-CLUSTERS: dict[str, type[Cluster]] = {"local-cluster": LocalCluster}
-STATE_DBS: dict[str, type[WorksetStateDB]] = {"sqlite": SQLiteStateDB}
+CLUSTERS = {"local-cluster": "local-cluster"}
+STATE_DBS = {"sqlite": "sqlite-workset-state-db", "dynamodb": "dynamodb-workset-state-db"}
 B = TypeVar("B", bound=Block)
 FOLDERS = ("path", "work_folder")
 
@@ -35,10 +35,11 @@ def read(file: Path, base: Path) -> tuple[WorksetSettings, WorksetStateDB, list[
     if not isinstance(raw, dict):
         raise ConfigurationError(f"the settings {file} must be a mapping")
 
-    db = _make(file, "state_db", raw.pop("state_db", None), STATE_DBS, base)
+    db = _make(file, "state_db", raw.pop("state_db", None), STATE_DBS, base, WorksetStateDB)  # type: ignore[type-abstract]
     parts = raw.pop("clusters", None) or []
     clusters = [
-        _make(file, f"clusters[{index}]", part, CLUSTERS, base) for index, part in enumerate(parts)
+        _make(file, f"clusters[{index}]", part, CLUSTERS, base, Cluster)  # type: ignore[type-abstract]
+        for index, part in enumerate(parts)
     ]
     raw["worksets"] = [str(base / folder) for folder in raw.get("worksets", [])]
     raw["results"] = str(base / raw.get("results", "results"))
@@ -84,11 +85,17 @@ def _block_name(text: str) -> str:
     return text.lower().replace(".", "-").replace("_", "-")
 
 
-def _make(file: Path, part: str, raw: Any, kinds: dict[str, type[B]], base: Path) -> B:
+def _make(file: Path, part: str, raw: Any, kinds: dict[str, str], base: Path, of: type[B]) -> B:
     if not isinstance(raw, dict) or raw.get("type") not in kinds:
         raise ConfigurationError(f"{file}: {part}: needs `type:`, one of {', '.join(kinds)}")
     values = {key: value for key, value in raw.items() if key != "type"}
-    kind = kinds[raw["type"]]
+    slug = kinds[raw["type"]]
+    module = import_module(MODULES[slug])
+    kind: type[B] = next(
+        found
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, of) and found.get_block_type_slug() == slug
+    )
     if unknown := set(values) - set(kind.model_fields):
         raise ConfigurationError(f"{file}: {part}: unknown keys {', '.join(sorted(unknown))}")
     for key in FOLDERS:
