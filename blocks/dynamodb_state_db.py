@@ -4,6 +4,7 @@
     w#ID           record     one workset: version, state, and the record as compressed JSON
     holders        SCOPE      string set `ids` of the worksets that count against the scope
     leases         OWNER      end of the owner's lease
+    notes          SOURCE     how far a watched place has been listed
 
 Only worksets that wait (ready, retrying, failed) have the attribute `queue` and so stand in the
 sparse index `waiting`; held ones are found by the holder set `global`, which is read consistently;
@@ -348,7 +349,15 @@ class DynamoDBStateDB(WorksetStateDB):
             if "ids" in item
         }
 
-    # --- Leases ---
+    # --- Leases and notes ---
+
+    def _get_note(self, key: str) -> str:
+        answer = self._read_call("get_item", Key={"pk": {"S": "notes"}, "sk": {"S": key}})
+        return str(answer["Item"]["text"]["S"]) if "Item" in answer else ""
+
+    def _put_note(self, key: str, text: str) -> None:
+        item = {"pk": {"S": "notes"}, "sk": {"S": key}, "text": {"S": text}}
+        self._read_call("put_item", Item=item)
 
     def _put_lease(self, lease: Lease) -> None:
         item = {

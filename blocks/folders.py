@@ -1,19 +1,66 @@
-"""Where worksets come from: folders on this machine, each with a `daylily_work.yaml`.
+"""Where worksets come from: watched places, whose sub-folders with a `daylily_work.yaml` they are.
 
-A location is a URI. `open_folder` is the one place that knows which kinds there are.
+One interface for local folders (`LocalFileSystem`, or a path) and for S3 (`blocks.s3_folders`).
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from worksets.errors import ConfigurationError, DataError, TransientError
 from worksets.spec import FILE_NAME, is_identifier
 from worksets.yaml_safe import MAX_BYTES
+
+Found = list[tuple[str, str]]
+"""Id and location of workset folders; the id is empty where the folder's name is none."""
+
+
+class SpecMissing(ConfigurationError):
+    """There is no `daylily_work.yaml`: the folder is not a workset, or not one yet."""
+
+
+class Folder(Protocol):
+    """One workset's folder. Its methods block."""
+
+    @property
+    def source(self) -> str:
+        """What a job is told to stage from."""
+
+    def read_spec(self) -> bytes:
+        """The bytes of its `daylily_work.yaml`, at most one more than is lawful.
+
+        Raises:
+            SpecMissing: there is none.
+            ConfigurationError: it may not be read.
+            TransientError: reading failed.
+        """
+
+    def sizes(self, names: Iterable[str]) -> dict[str, int | DataError]:
+        """Bytes of each of these files (lawful relative paths), or what is wrong with it.
+
+        Raises:
+            ConfigurationError: it may not be looked at.
+            TransientError: looking failed.
+        """
+
+
+class Source(Protocol):
+    """A watched place. Its methods block."""
+
+    @property
+    def root(self) -> str:
+        """The URI below which its worksets lie."""
+
+    def find(self, cursor: str) -> tuple[Found, str]:
+        """Workset folders below it, and the cursor for the next call (empty at the first)."""
+
+    def open(self, location: str) -> Folder:
+        """The folder at a location below `root`."""
 
 
 class LocalFolder:
@@ -28,26 +75,33 @@ class LocalFolder:
         return str(self.path)
 
     def read_spec(self) -> bytes:
-        """The bytes of its `daylily_work.yaml`, at most one more than is lawful.
-
-        Raises:
-            ConfigurationError: there is none, or it may not be read.
-            TransientError: reading failed.
-        """
+        """See `Folder`."""
         path = self.path / FILE_NAME
         try:
             with open(path, "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise ConfigurationError(f"{path} is not a regular file; replace it by one")
                 return file.read(MAX_BYTES + 1)
-        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        except FileNotFoundError as error:
+            raise SpecMissing(f"{path} is not there; put it there, as the last file") from error
+        except (IsADirectoryError, PermissionError) as error:
             raise ConfigurationError(
                 f"{path} cannot be read: {error.strerror}; put it there, readable for this user"
             ) from error
         except OSError as error:
             raise TransientError(f"{path} could not be read: {error}") from error
 
-    def size(self, name: str) -> int:
+    def sizes(self, names: Iterable[str]) -> dict[str, int | DataError]:
+        """See `Folder`."""
+        seen: dict[str, int | DataError] = {}
+        for name in names:
+            try:
+                seen[name] = self._size(name)
+            except DataError as error:
+                seen[name] = error
+        return seen
+
+    def _size(self, name: str) -> int:
         """Bytes of the file `name` (a lawful relative path) in the folder.
 
         Raises:
@@ -83,34 +137,38 @@ class LocalFolder:
         return info.st_size
 
 
-def open_folder(location: str) -> LocalFolder:
-    """The folder at a location.
+class LocalSource:
+    """A watched folder on a local (or mounted) file system."""
 
-    Raises:
-        ConfigurationError: the kind of URI is not one we can read.
-    """
-    parts = urlsplit(location)
-    if parts.scheme == "file":
-        return LocalFolder(Path(unquote(parts.path)))
-    raise ConfigurationError(f"worksets cannot be read from {location}; use a file:/// folder")
+    def __init__(self, path: str) -> None:
+        self.path = Path(path).expanduser().resolve()
+
+    @property
+    def root(self) -> str:
+        return self.path.as_uri()
+
+    def find(self, _cursor: str) -> tuple[Found, str]:
+        """See `Source`; there is no cursor here.
+
+        Raises:
+            ConfigurationError: the folder cannot be listed.
+        """
+        try:
+            entries = sorted(os.scandir(self.path), key=lambda entry: entry.name)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the folder of worksets {self.path} cannot be listed: {error.strerror}"
+            ) from error
+        return [
+            (entry.name if is_identifier(entry.name) else "", Path(entry.path).as_uri())
+            for entry in entries
+            if entry.is_dir() and os.path.lexists(os.path.join(entry.path, FILE_NAME))
+        ], ""
+
+    def open(self, location: str) -> LocalFolder:
+        return local_folder(location)
 
 
-def find_worksets(root: str) -> Iterator[tuple[str, str]]:
-    """Id and location of every workset folder directly below `root`, a local path.
-
-    A folder whose name is no lawful id comes with an empty id.
-
-    Raises:
-        ConfigurationError: `root` cannot be listed.
-    """
-    base = Path(root).expanduser().resolve()
-    try:
-        entries = sorted(os.scandir(base), key=lambda entry: entry.name)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the folder of worksets {base} cannot be listed: {error.strerror}"
-        ) from error
-    for entry in entries:
-        if entry.is_dir() and os.path.lexists(os.path.join(entry.path, FILE_NAME)):
-            name = entry.name if is_identifier(entry.name) else ""
-            yield name, Path(entry.path).as_uri()
+def local_folder(location: str) -> LocalFolder:
+    """The folder at a `file:///` location."""
+    return LocalFolder(Path(unquote(urlsplit(location).path)))

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from importlib import import_module
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
 import anyio
@@ -24,12 +24,14 @@ from prefect.client.orchestration import get_client
 from prefect.logging import get_logger
 
 from blocks.clusters import Cluster, ClusterWatch
+from blocks.folders import Folder, LocalSource, Source, local_folder
 from blocks.settings import WorksetSettings
 from blocks.signals import cancelled_by_sigterm
 from blocks.state_db import WorksetStateDB
 from worksets.config import ProcessorConfig
 from worksets.errors import ConfigurationError, Refused
 from worksets.placement import ClusterView, Limits
+from worksets.uris import lies_below
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,6 +41,8 @@ MODULES: Final = {
     "sqlite-workset-state-db": "blocks.sqlite_state_db",
     "dynamodb-workset-state-db": "blocks.dynamodb_state_db",
     "local-cluster": "blocks.local_cluster",
+    "s3-bucket": "prefect_aws.s3",
+    "local-file-system": "prefect.filesystems",
 }
 """Where each kind of block is; imported when it is used, for AWS's packages take half a second."""
 
@@ -59,6 +63,7 @@ class Host:
         self.watches: dict[str, ClusterWatch] = {}
         self.placeable: frozenset[str] = frozenset()
         self.live: set[str] = set()
+        self.sources: list[Source] = []
         self._threads = anyio.CapacityLimiter(config.max_workers)
         self._log = get_logger("host")
 
@@ -108,6 +113,23 @@ class Host:
                 self.watches[name] = ClusterWatch(cluster, self.call)
         # one that left the settings is still watched for what runs there, but not placed on
         self.placeable = frozenset(found)
+        self.sources = [await _load_source(place) for place in self.settings.worksets]
+
+    def open_folder(self, location: str) -> Folder:
+        """The workset's folder at a location, through the watched place that it lies in.
+
+        Raises:
+            ConfigurationError: nothing that is watched leads there.
+        """
+        for source in self.sources:
+            if lies_below(location, source.root):
+                return source.open(location)
+        if location.startswith("file://"):
+            return local_folder(location)  # found in a folder that is not watched any more
+        raise ConfigurationError(
+            f"{location} lies below none of the watched places "
+            f"({', '.join(source.root for source in self.sources)}); add its bucket again"
+        )
 
     @asynccontextmanager
     async def carrying(self, workset_id: str) -> AsyncIterator[None]:
@@ -195,6 +217,19 @@ async def _load_clusters(settings: WorksetSettings) -> list[Cluster]:
     if len(set(names)) != len(names):
         raise ConfigurationError(f"two clusters have one cluster_name: {', '.join(names)}")
     return found
+
+
+async def _load_source(place: str) -> Source:
+    """The watched place that an entry of the settings' `worksets` names."""
+    kind = place.partition("/")[0]
+    if kind not in ("s3-bucket", "local-file-system"):
+        return LocalSource(place)
+    block: Any = await _load(place, Block)
+    if kind == "s3-bucket":
+        from blocks.s3_folders import S3Source  # AWS's packages take half a second
+
+        return S3Source(block)
+    return LocalSource(block.basepath)
 
 
 B = TypeVar("B", bound=Block)

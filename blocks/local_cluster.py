@@ -149,8 +149,8 @@ class LocalCluster(Cluster):
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment without Prefect's and AWS's own, which are no job's business."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "AWS_"))}
+    """This process's environment without Prefect's own, which is no job's business."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
 
 
 def _by_markers(name: str, job_dir: Path) -> JobStatus:

@@ -19,7 +19,10 @@ class WorksetSettings(Block):
 
     state_db: str = Field(description="The state DB's block, as TYPE-SLUG/NAME")
     clusters: list[str] = Field(description="The clusters' blocks, as TYPE-SLUG/NAME")
-    worksets: list[str] = Field(description="Folders whose sub-folders are worksets")
+    worksets: list[str] = Field(
+        description="Places whose sub-folders are worksets: folders, or blocks as s3-bucket/NAME "
+        "or local-file-system/NAME"
+    )
     results: str = Field(description="Folder for results: RESULTS/CUSTOMER/WORKSET")
     export_roots: list[str] = Field(
         default_factory=list, description="URIs below which an export_uri may lie"

@@ -35,6 +35,10 @@ CREATE TABLE IF NOT EXISTS holders (
     workset_id TEXT NOT NULL,
     PRIMARY KEY (scope, workset_id)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (
+    key  TEXT PRIMARY KEY,
+    text TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS leases (
     owner      TEXT PRIMARY KEY,
     expires_at TEXT NOT NULL
@@ -211,6 +215,15 @@ class SQLiteStateDB(WorksetStateDB):
         for scope, workset_id in rows:
             sets.setdefault(scope, set()).add(workset_id)
         return {scope: frozenset(ids) for scope, ids in sets.items()}
+
+    def _get_note(self, key: str) -> str:
+        with self._transaction("DEFERRED") as db:
+            row = db.execute("SELECT text FROM notes WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def _put_note(self, key: str, text: str) -> None:
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, text))
 
     def _put_lease(self, lease: Lease) -> None:
         with self._transaction() as db:

@@ -111,6 +111,13 @@ class WorksetStateDB(Block, Store):
         """Ids of the worksets that count against each scope (`global`, `cluster:…`, …) now."""
         return self._holders()
 
+    def cursor(self, source: str) -> str:
+        """How far a watched place has been listed, for `Source.find`."""
+        return self._get_note(source)
+
+    def save_cursor(self, source: str, cursor: str) -> None:
+        self._put_note(source, cursor)
+
     # --- A process holds worksets ---
 
     def renew_lease(self, owner: str, lease_s: float = LEASE_S) -> None:

@@ -85,6 +85,13 @@ class Store(ABC):
     def _holders(self) -> dict[str, frozenset[str]]: ...
 
     @abstractmethod
+    def _get_note(self, key: str) -> str:
+        """A small text kept between polls; empty if there is none."""
+
+    @abstractmethod
+    def _put_note(self, key: str, text: str) -> None: ...
+
+    @abstractmethod
     def _put_lease(self, lease: Lease) -> None: ...
 
     @abstractmethod

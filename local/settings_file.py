@@ -41,8 +41,12 @@ def read(file: Path, base: Path) -> tuple[WorksetSettings, WorksetStateDB, list[
         _make(file, f"clusters[{index}]", part, CLUSTERS, base, Cluster)  # type: ignore[type-abstract]
         for index, part in enumerate(parts)
     ]
-    raw["worksets"] = [str(base / folder) for folder in raw.get("worksets", [])]
-    raw["results"] = str(base / raw.get("results", "results"))
+    raw["worksets"] = [
+        place if place.startswith(("s3-bucket/", "local-file-system/")) else str(base / place)
+        for place in raw.get("worksets", [])
+    ]
+    results = raw.get("results", "results")
+    raw["results"] = results if "://" in results else str(base / results)
     raw["export_roots"] = [
         root if "://" in root else (base / root).as_uri() for root in raw.get("export_roots", [])
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.folders import find_worksets, open_folder
+from blocks.folders import SpecMissing
 from blocks.host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.errors import ConfigurationError
@@ -29,8 +29,9 @@ async def discover(seen: dict[str, str]) -> list[str]:
     """
     here, log = host(), get_run_logger()
     new: list[str] = []
-    for root in here.settings.worksets:
-        found = await here.call(list_worksets, root)
+    for source in here.sources:
+        before = await here.call(here.db.cursor, source.root)
+        found, after = await here.call(source.find, before)
         fresh = [(id_, location) for id_, location in found if seen.get(location) != id_]
         known = await here.call(here.db.known, [id_ for id_, _ in fresh])
         for id_, location in fresh:
@@ -45,17 +46,17 @@ async def discover(seen: dict[str, str]) -> list[str]:
                     "the folder %s is passed over: a workset %s is known already, at %s; "
                     "rename one of the two", location, id_, known[id_],
                 )  # fmt: skip
-            elif id_ not in known and await here.call(register, here, id_, location):
-                known[id_] = location
-                new.append(id_)
+            elif id_ not in known:
+                try:
+                    if await here.call(register, here, id_, location):
+                        new.append(id_)
+                except SpecMissing:
+                    del seen[location]  # an upload on its way; looked at again
+        if after != before:
+            await here.call(here.db.save_cursor, source.root, after)
     if new:
         log.info("%d new worksets: %s", len(new), ", ".join(new[:20]))
     return new
-
-
-def list_worksets(root: str) -> list[tuple[str, str]]:
-    """Id and location of every workset folder below `root`. Blocks."""
-    return list(find_worksets(root))
 
 
 def register(here: Host, workset_id: str, location: str) -> bool:
@@ -66,12 +67,14 @@ def register(here: Host, workset_id: str, location: str) -> bool:
     description: Description | None = None
     estimates = Estimates()
     try:
-        spec = parse_spec(open_folder(location).read_spec()).spec
+        spec = parse_spec(here.open_folder(location).read_spec()).spec
         description = describe(
             spec, here.settings.default_customer, here.settings.default_max_retries
         )
         pipeline = here.settings.pipeline(spec.pipeline)
         estimates = Estimates(vcpus=pipeline.vcpus, memory_gb=pipeline.memory_gb)
+    except SpecMissing:
+        raise
     except ConfigurationError:
         description = description or None
     return here.db.register(new_record(workset_id, location, here.db.now(), description, estimates))

@@ -13,7 +13,6 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.clusters import ClusterJob, ClusterJobRun, ClusterWatch, SubmitUncertain
-from blocks.folders import open_folder
 from blocks.host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from tasks.validate import Validated
@@ -146,7 +145,7 @@ def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> Job
         reference_genome=record.reference_genome,
         pipeline=record.pipeline,
         attempt=record.attempt,
-        source=open_folder(record.location).source,
+        source=here.open_folder(record.location).source,
         export_to=export_to.removeprefix("file://"),
         samples=tuple(
             sample.model_dump(include={"sample_id", "fastq_r1", "fastq_r2", "coverage"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.folders import LocalFolder, open_folder
+from blocks.folders import Folder
 from blocks.host import Host, host
 from blocks.settings import WorksetSettings
 from tasks.retry import DELAYS_S, RETRIES, only_transient
@@ -15,6 +15,7 @@ from worksets.errors import ConfigurationError, DataError, WorksetError
 from worksets.record import HELD, State, WorksetRecord
 from worksets.registration import describe
 from worksets.spec import WorksetSpec, parse_spec
+from worksets.uris import lies_below
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ async def validate(workset_id: str) -> Validated:
     here = host()
     record = await here.call(here.db.get, workset_id)
     try:
-        spec, warnings = await here.call(check, here, record)
+        spec, warnings, size = await here.call(check, here, record)
     except WorksetError as error:
         if record.state is not State.IN_PROGRESS:
             raise
@@ -55,27 +56,31 @@ async def validate(workset_id: str) -> Validated:
         return Validated(record, None)
     for warning in warnings:
         get_run_logger().warning("%s: %s", workset_id, warning)
-    description = describe(spec, here.settings.default_customer, here.settings.default_max_retries)
+    description = describe(
+        spec, here.settings.default_customer, here.settings.default_max_retries, size
+    )
     if record.state not in HELD and not description.matches(record):
         record = await here.call(here.db.describe, workset_id, description)
     return Validated(record, spec)
 
 
-def check(here: Host, record: WorksetRecord) -> tuple[WorksetSpec, tuple[str, ...]]:
-    """The workset's spec and its warnings; blocks."""
-    folder = open_folder(record.location)
+def check(here: Host, record: WorksetRecord) -> tuple[WorksetSpec, tuple[str, ...], int | None]:
+    """The workset's spec, its warnings, and the bytes of its FASTQ files; blocks."""
+    folder = here.open_folder(record.location)
     parsed = parse_spec(folder.read_spec())
-    check_settings(parsed.spec, here.settings)
+    check_settings(parsed.spec, record.location, here.settings)
+    size = None
     if here.config.enable_validation and record.state not in HELD:
-        check_files(parsed.spec, folder)
-    return parsed.spec, parsed.warnings
+        size = check_files(parsed.spec, folder)
+    return parsed.spec, parsed.warnings, size
 
 
-def check_settings(spec: WorksetSpec, settings: WorksetSettings) -> None:
+def check_settings(spec: WorksetSpec, location: str, settings: WorksetSettings) -> None:
     """Refuse what these settings do not know.
 
     Raises:
-        ConfigurationError: an unknown customer or pipeline, or an export to a forbidden place.
+        ConfigurationError: an unknown customer or pipeline, a workset that lies where its customer
+            has nothing, or an export to a forbidden place.
     """
     customer = spec.customer_id or settings.default_customer
     known = ", ".join(sorted(settings.customers))
@@ -87,30 +92,34 @@ def check_settings(spec: WorksetSpec, settings: WorksetSettings) -> None:
             f"or add it to customers in the settings"
         )
     settings.pipeline(spec.pipeline)
-    if spec.export_uri and not any(
-        spec.export_uri == root.rstrip("/") or spec.export_uri.startswith(root.rstrip("/") + "/")
-        for root in settings.export_roots
-    ):
+    entry = settings.customers[customer]
+    if entry.inputs and not any(lies_below(location, root) for root in entry.inputs):
         raise ConfigurationError(
-            f"daylily_work.yaml: export_uri: {spec.export_uri} is not below any of the settings' "
-            f"export_roots ({', '.join(settings.export_roots) or 'none'})"
+            f"daylily_work.yaml: customer_id: {customer} may have worksets only below "
+            f"{', '.join(entry.inputs)}, and this one lies at {location}"
+        )
+    roots = entry.exports or tuple(settings.export_roots)
+    if spec.export_uri and not any(lies_below(spec.export_uri, root) for root in roots):
+        raise ConfigurationError(
+            f"daylily_work.yaml: export_uri: {spec.export_uri} is below none of the places that "
+            f"{customer} may export to ({', '.join(roots) or 'there are none'})"
         )
 
 
-def check_files(spec: WorksetSpec, folder: LocalFolder) -> None:
-    """Look at every FASTQ file of the workset; all mistakes are told at once.
+def check_files(spec: WorksetSpec, folder: Folder) -> int:
+    """Look at every FASTQ file of the workset; bytes of all. All mistakes are told at once.
 
     Raises:
         DataError: files are missing, empty or not files.
     """
-    problems = []
-    for index, sample in enumerate(spec.samples):
-        for key, name in (("fastq_r1", sample.fastq_r1), ("fastq_r2", sample.fastq_r2)):
-            if name is None:
-                continue
-            try:
-                folder.size(name)
-            except DataError as error:
-                problems.append(f"samples[{index}].{key} ({sample.sample_id}): {error}")
+    keys = {
+        name: f"samples[{index}].{key} ({sample.sample_id})"
+        for index, sample in enumerate(spec.samples)
+        for key, name in (("fastq_r1", sample.fastq_r1), ("fastq_r2", sample.fastq_r2))
+        if name is not None
+    }
+    sizes = folder.sizes(keys)
+    problems = [f"{keys[n]}: {size}" for n, size in sizes.items() if isinstance(size, DataError)]
     if problems:
         raise DataError("\n".join(problems[:20]))
+    return sum(size for size in sizes.values() if isinstance(size, int))

@@ -17,9 +17,23 @@ class Faults:
         self.url = ""
         self.plan = []
         self.calls = []
+        self.delay_s = 0.0
+        self.most_at_once = 0
+        self._running = 0
+        self._lock = threading.Lock()
 
     def next(self):
         return self.plan.pop(0) if self.plan else ("pass", "")
+
+    @contextmanager
+    def counted(self):
+        with self._lock:
+            self._running += 1
+            self.most_at_once = max(self.most_at_once, self._running)
+        time.sleep(self.delay_s)
+        yield
+        with self._lock:
+            self._running -= 1
 
 
 @contextmanager
@@ -31,7 +45,13 @@ def faulty(url):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            with faults.counted():
+                self.handle_call()
+
+        do_GET = do_HEAD = do_POST
+
+        def handle_call(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             faults.calls.append(self.headers.get("X-Amz-Target", "").rpartition(".")[2])
             kind, detail = faults.next()
             if kind == "refuse":
@@ -51,12 +71,17 @@ def faulty(url):
                     },
                 )
                 return
+            if kind == "status":
+                self.send_response(int(detail))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             if kind == "cut":  # before it reached the server
                 self.close_connection = True
                 return
             upstream = http.client.HTTPConnection(faults.upstream)
             headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
-            upstream.request("POST", self.path, body, headers)
+            upstream.request(self.command, self.path, body, headers)
             answer = upstream.getresponse()
             data = answer.read()
             upstream.close()
@@ -71,7 +96,8 @@ def faulty(url):
             for key, value in answer.getheaders():
                 if key.lower() not in ("transfer-encoding", "connection", "content-length"):
                     self.send_header(key, value)
-            self.send_header("Content-Length", str(len(data)))
+            length = answer.getheader("Content-Length") if self.command == "HEAD" else len(data)
+            self.send_header("Content-Length", str(length))
             self.end_headers()
             self.wfile.write(data)
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from contextlib import contextmanager
@@ -58,6 +59,34 @@ def dynamodb_local(log_file):
     finally:
         process.terminate()
         process.wait(20)
+
+
+@contextmanager
+def moto_server(log_file):
+    """moto's server (S3, SNS, SQS …), on the real boto3's other side; yields its URL."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with open(log_file, "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        wait_for_port(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def credentials(url):
+    """An AWS credentials block for a server of the tests."""
+    from prefect_aws import AwsCredentials
+    from prefect_aws.client_parameters import AwsClientParameters
+
+    return AwsCredentials(
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        region_name="us-east-1",
+        aws_client_parameters=AwsClientParameters(endpoint_url=url),
+    )
 
 
 def dynamodb_state_db(url, table=""):

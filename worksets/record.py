@@ -142,6 +142,7 @@ class WorksetRecord(Frozen):
     version: int = Field(0, ge=0, description="grows by one at every write; the store compares it")
 
     estimates: Estimates = Estimates()
+    input_bytes: int = Field(0, ge=0, description="of its FASTQ files, as validation saw them")
     created_at: Utc
     updated_at: Utc
     history: tuple[HistoryEntry, ...] = ()

@@ -26,6 +26,8 @@ class Description(Frozen):
     max_retries: int
     preferred_cluster: str
     cluster_required: bool
+    input_bytes: int | None = None
+    """Bytes of its FASTQ files; None where they were not looked at."""
 
     def matches(self, record: WorksetRecord) -> bool:
         """Whether the record says the same."""
@@ -34,6 +36,8 @@ class Description(Frozen):
     def changes(self, record: WorksetRecord) -> dict[str, Any]:
         """The fields a record takes over from this description."""
         fields: dict[str, Any] = dict(self)
+        if self.input_bytes is None:
+            del fields["input_bytes"]
         if record.affinity_reason is not None:
             # the first word stands; set_cluster_affinity changes it, not the file
             del fields["preferred_cluster"], fields["cluster_required"]
@@ -42,7 +46,12 @@ class Description(Frozen):
         return fields
 
 
-def describe(spec: WorksetSpec, default_customer: str, default_max_retries: int) -> Description:
+def describe(
+    spec: WorksetSpec,
+    default_customer: str,
+    default_max_retries: int,
+    input_bytes: int | None = None,
+) -> Description:
     """The description that a lawful file gives."""
     return Description(
         customer_id=spec.customer_id or default_customer,
@@ -52,6 +61,7 @@ def describe(spec: WorksetSpec, default_customer: str, default_max_retries: int)
         max_retries=default_max_retries if spec.max_retries is None else spec.max_retries,
         preferred_cluster=spec.preferred_cluster or "",
         cluster_required=spec.cluster_required,
+        input_bytes=input_bytes,
     )
 
 

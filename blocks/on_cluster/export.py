@@ -1,4 +1,4 @@
-"""Brings a workset's results to their place: `python export.py RESULTS TARGET_FOLDER`.
+"""Brings a workset's results to their place: `python export.py RESULTS TARGET` (a folder or s3://).
 
 Every file appears whole or not at all; running it again changes nothing.
 """
@@ -11,19 +11,25 @@ from pathlib import Path
 from stage import EX_NOINPUT, copy, explained
 
 
-def export(results: Path, target: Path) -> int:
+def export(results: Path, target: str) -> int:
     """Copy all files below `results` to the same places below `target`; how many there are."""
     files = sorted(path for path in results.rglob("*") if path.is_file())
     for path in files:
-        copy(path, target / path.relative_to(results))
+        place = path.relative_to(results)
+        if target.startswith("s3://"):
+            import s3  # only here: a cluster without S3 needs no boto3
+
+            s3.upload(path, f"{target}/{place.as_posix()}")
+        else:
+            copy(path, Path(target) / place)
     return len(files)
 
 
 def main() -> int:
-    results, target = Path(sys.argv[1]), Path(sys.argv[2])
+    results, target = Path(sys.argv[1]), sys.argv[2]
     try:
         count = export(results, target)
-    except OSError as error:
+    except Exception as error:
         code: int = explained(f"the results in {results} are not exported", error)
         return code
     if not count:

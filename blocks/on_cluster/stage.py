@@ -18,19 +18,23 @@ EX_NOINPUT, EX_CANTCREAT, EX_IOERR = 66, 73, 74
 
 def stage(manifest: dict[str, object], inputs: Path) -> int:
     """Copy every file that the manifest's samples name; the number of bytes copied."""
-    source = Path(str(manifest["source"])).resolve()
-    copied = 0
     samples = manifest["samples"]
     assert isinstance(samples, list)
-    for sample in samples:
-        for key in ("fastq_r1", "fastq_r2"):
-            if not sample[key]:
-                continue
-            origin = (source / sample[key]).resolve()
-            if not origin.is_relative_to(source):
-                raise FileNotFoundError(errno.ENOENT, "leads out of the workset's folder", origin)
-            copied += copy(origin, inputs / sample[key])
-    return copied
+    names = [sample[key] for sample in samples for key in ("fastq_r1", "fastq_r2") if sample[key]]
+    source = str(manifest["source"])
+    if source.startswith("s3://"):
+        import s3  # only here: a cluster without S3 needs no boto3
+
+        return sum(s3.download(f"{source}/{name}", inputs / name) for name in names)
+    return sum(copy(within(Path(source).resolve(), name), inputs / name) for name in names)
+
+
+def within(source: Path, name: str) -> Path:
+    """The file `name` of the workset's folder, which no link may lead out of."""
+    origin = (source / name).resolve()
+    if not origin.is_relative_to(source):
+        raise FileNotFoundError(errno.ENOENT, "leads out of the workset's folder", str(origin))
+    return origin
 
 
 def copy(origin: Path, target: Path) -> int:
@@ -45,8 +49,14 @@ def copy(origin: Path, target: Path) -> int:
     return there.st_size
 
 
-def explained(work: str, error: OSError) -> int:
+def explained(work: str, error: Exception) -> int:
     """Print what went wrong with a file and return the exit code that says so."""
+    if not isinstance(error, OSError):
+        import s3
+
+        if not isinstance(error, s3.Errors):
+            raise error
+        return int(s3.explained(work, error))
     print(f"{work}: {error.filename}: {error.strerror}", file=sys.stderr)
     if isinstance(error, FileNotFoundError):
         return EX_NOINPUT
@@ -57,7 +67,7 @@ def main() -> int:
     manifest = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
         copied = stage(manifest, Path(sys.argv[2]))
-    except OSError as error:
+    except Exception as error:
         return explained(f"workset {manifest['workset_id']} is not staged", error)
     print(f"workset {manifest['workset_id']}: {copied:,} bytes staged")
     return 0
