@@ -1,0 +1,78 @@
+"""A customer's workset names nothing that is not the customer's own."""
+
+import pytest
+
+from blocks.settings import WorksetSettings
+from tasks.validate import check_settings
+from worksets.errors import ConfigurationError
+from worksets.spec import parse_spec
+
+SETTINGS = WorksetSettings(
+    state_db="x",
+    clusters=[],
+    worksets=[],
+    results="s3://results",
+    export_roots=["s3://results/shared"],
+    customers={
+        "acme": {"inputs": ["s3://data/acme"], "exports": ["s3://results/acme"]},
+        "cedar": {"inputs": ["s3://data/cedar"]},
+    },
+    pipelines={"germline": {"run": ["true"]}},
+)
+
+
+def check(location, customer="acme", fastq="reads/a.fq.gz", export=""):
+    text = (
+        f"samples: [{{sample_id: s1, fastq_r1: '{fastq}'}}]\nreference_genome: hg38\n"
+        f"customer_id: {customer}\n" + (f"export_uri: '{export}'\n" if export else "")
+    )
+    check_settings(parse_spec(text.encode()).spec, location, SETTINGS)
+
+
+def test_ones_own_is_allowed():
+    check("s3://data/acme/ws1", export="s3://results/acme/ws1")
+    check("s3://data/cedar/ws1", "cedar", export="s3://results/shared/ws1")
+
+
+@pytest.mark.parametrize(
+    "fastq",
+    [
+        "../../cedar/ws9/a.fq.gz",
+        "s3://data/cedar/ws9/a.fq.gz",
+        "/data/cedar/ws9/a.fq.gz",
+        "%2e%2e/%2e%2e/cedar/ws9/a.fq.gz",
+        "reads/..%2f..%2f..%2fcedar/ws9/a.fq.gz",
+        "reads/../../../cedar/a.fq.gz",
+        "..\\\\cedar\\\\a.fq.gz",
+    ],
+)
+def test_no_fastq_of_a_neighbour_can_be_named(fastq):
+    with pytest.raises(ConfigurationError, match="fastq_r1"):
+        check("s3://data/acme/ws1", fastq=fastq)
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["s3://data/cedar/ws9", "s3://data/ACME/ws1", "s3://data/acme-not/ws1", "s3://data/acme/../x",
+     "s3://data/acme/%2e%2e/cedar/ws9", "file:///data/acme/ws1"],
+)  # fmt: skip
+def test_a_workset_that_lies_with_a_neighbour_is_refused(location):
+    with pytest.raises(ConfigurationError, match="may have worksets only below s3://data/acme"):
+        check(location)
+
+
+@pytest.mark.parametrize("customer", ["Acme", "ACME", "acme.", "stranger"])
+def test_a_customer_is_its_exact_name(customer):
+    with pytest.raises(ConfigurationError, match="customer_id"):
+        check("s3://data/acme/ws1", customer)
+
+
+@pytest.mark.parametrize(
+    "export",
+    ["s3://results/cedar/ws1", "s3://results/acme-2", "s3://results/acme/../cedar",
+     "s3://results/Acme/x", "s3://results/acme/%2e%2e/cedar", "s3://other/acme",
+     "s3://results/shared/x", "file:///results/acme"],
+)  # fmt: skip
+def test_no_export_goes_to_a_neighbour(export):
+    with pytest.raises(ConfigurationError, match="export_uri"):
+        check("s3://data/acme/ws1", export=export)
