@@ -147,7 +147,7 @@ def allowed(statement_id):
     policy = json.loads((ROOT / "docs/aws/policy.json").read_text())
     statement = next(s for s in policy["Statement"] if s["Sid"] == statement_id)
     assert "*" not in "".join(statement["Action"]), "least privilege"
-    return {action.removeprefix("dynamodb:") for action in statement["Action"]}
+    return {action.partition(":")[2] for action in statement["Action"]}
 
 
 def test_the_code_calls_no_action_that_the_policy_does_not_allow(dynamodb_url):

@@ -1,7 +1,10 @@
 """Worksets in S3, through prefect-aws and the real boto3, before moto's server."""
 
+import json
 import math
+import re
 import uuid
+from pathlib import Path
 
 import boto3
 import pytest
@@ -12,6 +15,8 @@ from blocks.s3_folders import S3Source
 from tests.faulty import faulty
 from tests.services import credentials
 from worksets.errors import ConfigurationError, DataError, TransientError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -145,3 +150,27 @@ def test_files_are_looked_at_together(moto_url, s3, bucket):
         folder = source(faults.url, bucket).open(f"s3://{bucket}/incoming/w1")
         assert set(folder.sizes(names).values()) == {1}
         assert faults.most_at_once >= 8
+
+
+def test_the_code_calls_no_action_that_the_policy_does_not_allow(moto_url, s3, bucket, tmp_path):
+    """By IAM's table: heads and lists of a bucket are ListBucket, heads of an object GetObject."""
+    policy = json.loads((ROOT / "docs/aws/policy.json").read_text())
+    granted = {action for statement in policy["Statement"] for action in statement["Action"]}
+    by_operation = {
+        "HeadBucket": "s3:ListBucket",
+        "ListObjectsV2": "s3:ListBucket",
+        "HeadObject": "s3:GetObject",
+        "GetObject": "s3:GetObject",
+        "PutObject": "s3:PutObject",
+    }
+    put(s3, bucket, "incoming/w1/daylily_work.yaml", "incoming/w1/a.fq.gz")
+    place, called = source(moto_url, bucket), set()
+    place.client.meta.events.register("before-call.s3", lambda model, **_: called.add(model.name))
+    folder = place.open(place.find("")[0][0][1])
+    folder.read_spec(), folder.sizes(["a.fq.gz"])
+    assert called == set(by_operation) - {"PutObject"}
+    copies = (ROOT / "blocks/on_cluster/s3.py").read_text()
+    # download_file heads and gets, upload_file puts (boto3's transfer manager)
+    used = set(re.findall(r"\bclient\.(\w+)\(", copies))
+    assert used == {"head_object", "download_file", "upload_file"}
+    assert set(by_operation.values()) == {action for action in granted if action.startswith("s3:")}

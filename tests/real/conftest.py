@@ -56,7 +56,7 @@ class Site:
     environment: dict[str, str]
     processes: list[subprocess.Popen] = field(default_factory=list)
 
-    def configure(self, clusters=2, slots=3, customers=("acme",), **processor):
+    def configure(self, clusters=2, slots=3, customers=("acme",), overrides=None, **processor):
         pipelines = {
             f"sleep-{seconds}": {
                 "stage": self._step("stage", 0),
@@ -82,6 +82,7 @@ class Site:
                 for n in range(clusters)
             ],
             "pipelines": pipelines,
+            **(overrides or {}),
         }
         (self.folder / "worksets").mkdir(exist_ok=True)
         (self.folder / "settings.yaml").write_text(yaml.safe_dump(settings))

@@ -1,0 +1,86 @@
+"""The production shape: DynamoDB decides, worksets come from S3 and go back to it."""
+
+import uuid
+
+import boto3
+import pytest
+
+from tests.services import dynamodb_state_db
+from worksets.record import State
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+BLOCK = """
+import asyncio, sys
+from prefect_aws.s3 import S3Bucket
+from tests.services import credentials
+url, bucket, name = sys.argv[1:]
+block = S3Bucket(bucket_name=bucket, bucket_folder="incoming", credentials=credentials(url))
+block.save(name, overwrite=True)
+"""
+YAML = """
+samples: [{sample_id: s1, fastq_r1: reads/s1_R1.fq.gz, fastq_r2: reads/s1_R2.fq.gz}]
+reference_genome: hg38
+customer_id: acme
+"""
+COPY = 'cat "$0"/reads/* > "$1"/all.txt'
+
+
+def test_worksets_in_s3_with_their_state_in_dynamodb(site, dynamodb_url, moto_url):
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    s3 = boto3.client("s3", endpoint_url=moto_url, region_name="us-east-1", **keys)
+    bucket = f"b{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=bucket)
+
+    def upload(id_, *names, yaml=YAML):
+        for name in names:
+            s3.put_object(Bucket=bucket, Key=f"incoming/{id_}/{name}", Body=name.encode())
+        if yaml:
+            key = f"incoming/{id_}/daylily_work.yaml"
+            s3.put_object(Bucket=bucket, Key=key, Body=yaml.encode())
+
+    both = ("reads/s1_R1.fq.gz", "reads/s1_R2.fq.gz")
+    upload("good", *both)
+    upload("half", both[0])
+    upload("thief", *both, yaml=YAML.replace("acme", "cedar"))
+    upload("coming", *both, yaml="")
+    site.call("-c", BLOCK, moto_url, bucket, site.name)
+
+    db = dynamodb_state_db(dynamodb_url)
+    site.environment |= {
+        "AWS_ENDPOINT_URL_S3": moto_url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    below = {"inputs": [f"s3://{bucket}/incoming"], "exports": [f"s3://{bucket}/results/acme"]}
+    site.configure(
+        clusters=1,
+        customers={"acme": below, "cedar": {"inputs": [f"s3://{bucket}/cedar"]}},
+        overrides={
+            "state_db": {
+                "type": "dynamodb",
+                "table_name": db.table_name,
+                "region_name": "us-west-2",
+                "endpoint_url": dynamodb_url,
+            },
+            "worksets": [f"s3-bucket/{site.name}"],
+            "results": f"s3://{bucket}/results",
+            "pipelines": {"germline": {"run": ["sh", "-c", COPY, "{inputs}", "{results}"]}},
+        },
+    )
+    site.finish(site.poller())
+    good, half, thief = (db.get(id_) for id_ in ("good", "half", "thief"))
+    assert good.state is State.COMPLETE and good.location == f"s3://{bucket}/incoming/good"
+    assert good.input_bytes == sum(map(len, both))
+    body = s3.get_object(Bucket=bucket, Key="results/acme/good/all.txt")["Body"].read()
+    assert body == "".join(both).encode()
+    assert half.state is State.FAILED and "s1_R2.fq.gz is not there" in half.error_details
+    assert thief.state is State.FAILED and "only below" in thief.error_details
+    assert db.known(["coming"]) == {}, "an upload on its way is no workset yet"
+
+    # it is found once its file is there, by a poller that starts from the saved cursor
+    upload("coming", yaml=YAML)
+    site.finish(site.poller())
+    assert db.get("coming").state is State.COMPLETE
+    assert db.holders() == {} and db.get_queue_depth()["failed"] == 2
