@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from blocks.dynamodb_state_db import DynamoDBStateDB, _item
+from blocks.dynamodb_items import to_item
+from blocks.dynamodb_state_db import DynamoDBStateDB
 from tests.services import dynamodb_local, dynamodb_state_db
 from worksets.record import Estimates, State, StepRun, WorksetRecord
 
@@ -92,7 +93,7 @@ def fill(db: DynamoDBStateDB, count: int) -> None:
     client = db._dynamodb()
     for start in range(0, count, 25):
         batch = [
-            {"PutRequest": {"Item": _item(record(f"done{n:07d}", state=State.COMPLETE))}}
+            {"PutRequest": {"Item": to_item(record(f"done{n:07d}", state=State.COMPLETE))}}
             for n in range(start, min(start + 25, count))
         ]
         client.batch_write_item(RequestItems={db.table_name: batch})

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import random
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from botocore.config import Config
@@ -30,16 +29,25 @@ from prefect_aws import AwsCredentials
 from pydantic import Field, PrivateAttr
 
 from blocks.aws import CONFIG, code_of, explained
+from blocks.dynamodb_items import (
+    DEFINITION,
+    INDEX,
+    SHARDS,
+    WAITING,
+    Item,
+    from_item,
+    key_of,
+    put_action,
+    time_text,
+    to_item,
+    transaction,
+)
 from blocks.state_db import WorksetStateDB
 from blocks.store import Lease, VersionConflict, lease_over, scope_is_full
 from worksets.errors import ConfigurationError
 from worksets.record import HELD, State, WorksetRecord
 
-SHARDS: Final = 4
-WAITING: Final = frozenset({State.READY, State.RETRYING, State.FAILED})
-INDEX: Final = "waiting"
 BATCH: Final = 100
-Item = dict[str, Any]
 
 
 class DynamoDBStateDB(WorksetStateDB):
@@ -72,23 +80,8 @@ class DynamoDBStateDB(WorksetStateDB):
             self._call(
                 "create_table",
                 TableName=self.table_name,
-                BillingMode="PAY_PER_REQUEST",
                 DeletionProtectionEnabled=self.deletion_protection,
-                KeySchema=_keys("pk", "sk"),
-                AttributeDefinitions=[
-                    {"AttributeName": name, "AttributeType": "S"}
-                    for name in ("pk", "sk", "queue", "due")
-                ],
-                GlobalSecondaryIndexes=[
-                    {
-                        "IndexName": INDEX,
-                        "KeySchema": _keys("queue", "due"),
-                        "Projection": {
-                            "ProjectionType": "INCLUDE",
-                            "NonKeyAttributes": ["record"],
-                        },
-                    }
-                ],
+                **DEFINITION,
             )
         except ClientError as error:
             if code_of(error) != "ResourceInUseException":
@@ -156,7 +149,7 @@ class DynamoDBStateDB(WorksetStateDB):
             self._call(
                 "put_item",
                 TableName=self.table_name,
-                Item=_item(record),
+                Item=to_item(record),
                 ConditionExpression="attribute_not_exists(pk)",
             )
         except ClientError as error:
@@ -167,19 +160,19 @@ class DynamoDBStateDB(WorksetStateDB):
         return True
 
     def _read(self, workset_id: str) -> WorksetRecord | None:
-        answer = self._read_call("get_item", Key=_key(workset_id), ConsistentRead=True)
-        return _record(answer["Item"]) if "Item" in answer else None
+        answer = self._read_call("get_item", Key=key_of(workset_id), ConsistentRead=True)
+        return from_item(answer["Item"]) if "Item" in answer else None
 
     def _many(self, workset_ids: Iterable[str]) -> list[WorksetRecord]:
         """The records of these ids that exist, read consistently."""
-        left, found = [_key(id_) for id_ in sorted(workset_ids)], []
+        left, found = [key_of(id_) for id_ in sorted(workset_ids)], []
         while left:
             request = {self.table_name: {"Keys": left[:BATCH], "ConsistentRead": True}}
             try:
                 answer = self._call("batch_get_item", RequestItems=request)
             except ClientError as error:
                 raise explained(error, f"the state DB {self.table_name}") from error
-            found += [_record(item) for item in answer["Responses"].get(self.table_name, [])]
+            found += [from_item(item) for item in answer["Responses"].get(self.table_name, [])]
             unread = answer["UnprocessedKeys"].get(self.table_name, {}).get("Keys", [])
             left = left[BATCH:] + unread
             if unread:
@@ -196,66 +189,17 @@ class DynamoDBStateDB(WorksetStateDB):
         limits: Mapping[str, int],
         alive_at: datetime | None,
     ) -> None:
-        put = {
-            "TableName": self.table_name,
-            "Item": _item(after),
-            "ConditionExpression": "version = :version",
-            "ExpressionAttributeValues": {":version": {"N": str(before.version)}},
-        }
-        came, left = sorted(after.scopes - before.scopes), sorted(before.scopes - after.scopes)
+        actions = transaction(self.table_name, before, after, limits, alive_at)
         try:
-            if not came and not left and alive_at is None:
-                self._call("put_item", **put)
-                return
-            actions: list[Item] = [{"Put": put}]
-            if alive_at is not None:
-                actions.append({"ConditionCheck": self._lease_lasts(after.lock_owner, alive_at)})
-            actions += [{"Update": self._add(scope, after, limits.get(scope))} for scope in came]
-            actions += [{"Update": self._remove(scope, after)} for scope in left]
-            self._call("transact_write_items", TransactItems=actions)
+            if len(actions) == 1:
+                self._call("put_item", **put_action(self.table_name, before, after))
+            else:
+                self._call("transact_write_items", TransactItems=[act for _, act in actions])
         except ClientError as error:
-            self._why_not(error, after, came, limits, alive_at)
-
-    def _lease_lasts(self, owner: str, at: datetime) -> Item:
-        return {
-            "TableName": self.table_name,
-            "Key": {"pk": {"S": "leases"}, "sk": {"S": owner}},
-            "ConditionExpression": "expires_at > :now",
-            "ExpressionAttributeValues": {":now": {"S": _time(at)}},
-        }
-
-    def _add(self, scope: str, record: WorksetRecord, limit: int | None) -> Item:
-        update: Item = {
-            "TableName": self.table_name,
-            "Key": {"pk": {"S": "holders"}, "sk": {"S": scope}},
-            "UpdateExpression": "ADD ids :ids",
-            "ExpressionAttributeValues": {":ids": {"SS": [record.workset_id]}},
-        }
-        if limit is not None:
-            update["ConditionExpression"] = (
-                "attribute_not_exists(ids) OR size(ids) < :limit OR contains(ids, :id)"
-            )
-            update["ExpressionAttributeValues"] |= {
-                ":limit": {"N": str(limit)},
-                ":id": {"S": record.workset_id},
-            }
-        return update
-
-    def _remove(self, scope: str, record: WorksetRecord) -> Item:
-        return {
-            "TableName": self.table_name,
-            "Key": {"pk": {"S": "holders"}, "sk": {"S": scope}},
-            "UpdateExpression": "DELETE ids :ids",
-            "ExpressionAttributeValues": {":ids": {"SS": [record.workset_id]}},
-        }
+            self._why_not(error, after, [what for what, _ in actions], limits)
 
     def _why_not(
-        self,
-        error: ClientError,
-        after: WorksetRecord,
-        came: list[str],
-        limits: Mapping[str, int],
-        alive_at: datetime | None,
+        self, error: ClientError, after: WorksetRecord, parts: list[str], limits: Mapping[str, int]
     ) -> None:
         """Raise what a refused write means; return if it had happened after all."""
         code = code_of(error)
@@ -265,16 +209,16 @@ class DynamoDBStateDB(WorksetStateDB):
             reasons = [reason["Code"] for reason in error.response["CancellationReasons"]]
         else:
             raise explained(error, f"workset {after.workset_id} in {self.table_name}") from error
-        if reasons[0] == "ConditionalCheckFailed":
-            if self._read(after.workset_id) == after:
-                return  # the answer to our own first try was lost
-            raise VersionConflict(after.workset_id) from error
-        if alive_at is not None and reasons[1] == "ConditionalCheckFailed":
-            raise lease_over(after) from error
-        first_scope = 1 if alive_at is None else 2
-        for scope, reason in zip(came, reasons[first_scope:], strict=False):
-            if reason == "ConditionalCheckFailed":
-                raise scope_is_full(scope, limits[scope], self._ids(scope)) from error
+        for part, reason in zip(parts, reasons, strict=False):
+            if reason != "ConditionalCheckFailed":
+                continue
+            if part == "record":
+                if self._read(after.workset_id) == after:
+                    return  # the answer to our own first try was lost
+                raise VersionConflict(after.workset_id) from error
+            if part == "lease":
+                raise lease_over(after) from error
+            raise scope_is_full(part, limits[part], self._ids(part)) from error
         # TransactionConflict, throttling: another transaction was at one of the items
         time.sleep(random.uniform(0.01, 0.1))
         raise VersionConflict(after.workset_id) from error
@@ -288,7 +232,7 @@ class DynamoDBStateDB(WorksetStateDB):
                 f"read them by their ids"
             )
         found = [
-            _record(item)
+            from_item(item)
             for state in sorted(WAITING.intersection(states))
             for page in self._waiting(state)
             for item in page["Items"]
@@ -312,8 +256,8 @@ class DynamoDBStateDB(WorksetStateDB):
             )
 
     def _due(self, now: datetime) -> list[WorksetRecord]:
-        pages = self._waiting(State.RETRYING, _time(now))
-        return [_record(item) for page in pages for item in page["Items"]]
+        pages = self._waiting(State.RETRYING, time_text(now))
+        return [from_item(item) for page in pages for item in page["Items"]]
 
     def _next_due(self) -> datetime | None:
         firsts: list[datetime] = []
@@ -363,7 +307,7 @@ class DynamoDBStateDB(WorksetStateDB):
         item = {
             "pk": {"S": "leases"},
             "sk": {"S": lease.owner},
-            "expires_at": {"S": _time(lease.expires_at)},
+            "expires_at": {"S": time_text(lease.expires_at)},
         }
         self._read_call("put_item", Item=item)
 
@@ -371,7 +315,7 @@ class DynamoDBStateDB(WorksetStateDB):
         arguments: Item = {"Key": {"pk": {"S": "leases"}, "sk": {"S": owner}}}
         if expires_at is not None:
             arguments["ConditionExpression"] = "expires_at = :end"
-            arguments["ExpressionAttributeValues"] = {":end": {"S": _time(expires_at)}}
+            arguments["ExpressionAttributeValues"] = {":end": {"S": time_text(expires_at)}}
         try:
             self._call("delete_item", TableName=self.table_name, **arguments)
         except ClientError as error:
@@ -394,39 +338,3 @@ class DynamoDBStateDB(WorksetStateDB):
             ConsistentRead=True,
         ):
             yield from page["Items"]
-
-
-def _keys(partition: str, sort: str) -> list[Item]:
-    return [
-        {"AttributeName": partition, "KeyType": "HASH"},
-        {"AttributeName": sort, "KeyType": "RANGE"},
-    ]
-
-
-def _key(workset_id: str) -> Item:
-    return {"pk": {"S": f"w#{workset_id}"}, "sk": {"S": "record"}}
-
-
-def _time(at: datetime) -> str:
-    """Of fixed width, so that it sorts as text."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _item(record: WorksetRecord) -> Item:
-    # what a default says is left out, and the rest compressed: a unit of writing is 1 KB
-    text = record.model_dump_json(exclude_defaults=True).encode()
-    item = {
-        **_key(record.workset_id),
-        "version": {"N": str(record.version)},
-        "state": {"S": record.state.value},
-        "record": {"B": zlib.compress(text, 9)},
-    }
-    if record.state in WAITING:
-        due = record.retry_after or record.created_at
-        shard = zlib.crc32(record.workset_id.encode()) % SHARDS
-        item |= {"queue": {"S": f"{record.state.value}#{shard}"}, "due": {"S": _time(due)}}
-    return item
-
-
-def _record(item: Item) -> WorksetRecord:
-    return WorksetRecord.model_validate_json(zlib.decompress(item["record"]["B"]))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from blocks.dynamodb_state_db import INDEX, DynamoDBStateDB
+from blocks.dynamodb_items import INDEX
+from blocks.dynamodb_state_db import DynamoDBStateDB
 from tests.faulty import faulty
 from tests.services import dynamodb_state_db
 from worksets.errors import (
@@ -191,3 +192,16 @@ def test_the_template_makes_the_table_that_the_code_makes(dynamodb_url):
     assert index == {key: theirs[key] for key in ("IndexName", "KeySchema", "Projection")}
     assert index["IndexName"] == INDEX and table["DeletionProtectionEnabled"] is True
     assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+
+
+def test_backups_and_deletion_protection_are_set_where_they_are_asked_for(moto_url):
+    for wanted in (True, False):
+        db = dynamodb_state_db(moto_url, table=f"worksets-{wanted}")
+        db.point_in_time_recovery = db.deletion_protection = wanted
+        assert db.create_table_if_not_exists() is True
+        assert db.create_table_if_not_exists() is False
+        table = db._dynamodb().describe_table(TableName=db.table_name)["Table"]
+        backups = db._dynamodb().describe_continuous_backups(TableName=db.table_name)
+        status = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+        assert table["DeletionProtectionEnabled"] is wanted
+        assert (status["PointInTimeRecoveryStatus"] == "ENABLED") is wanted

@@ -11,12 +11,14 @@ from worksets.record import State
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 BLOCK = """
-import asyncio, sys
+import sys
+from prefect.filesystems import LocalFileSystem
 from prefect_aws.s3 import S3Bucket
 from tests.services import credentials
-url, bucket, name = sys.argv[1:]
+url, bucket, name, folder = sys.argv[1:]
 block = S3Bucket(bucket_name=bucket, bucket_folder="incoming", credentials=credentials(url))
 block.save(name, overwrite=True)
+LocalFileSystem(basepath=folder).save(name, overwrite=True)
 """
 YAML = """
 samples: [{sample_id: s1, fastq_r1: reads/s1_R1.fq.gz, fastq_r2: reads/s1_R2.fq.gz}]
@@ -44,7 +46,12 @@ def test_worksets_in_s3_with_their_state_in_dynamodb(site, dynamodb_url, moto_ur
     upload("half", both[0])
     upload("thief", *both, yaml=YAML.replace("acme", "cedar"))
     upload("coming", *both, yaml="")
-    site.call("-c", BLOCK, moto_url, bucket, site.name)
+    local = site.folder / "worksets" / "at-home" / "reads"
+    local.mkdir(parents=True)
+    for name in both:
+        (local.parent / name).write_text(name)
+    (local.parent / "daylily_work.yaml").write_text(YAML.replace("acme", "home"))
+    site.call("-c", BLOCK, moto_url, bucket, site.name, str(site.folder / "worksets"))
 
     db = dynamodb_state_db(dynamodb_url)
     site.environment |= {
@@ -56,7 +63,7 @@ def test_worksets_in_s3_with_their_state_in_dynamodb(site, dynamodb_url, moto_ur
     below = {"inputs": [f"s3://{bucket}/incoming"], "exports": [f"s3://{bucket}/results/acme"]}
     site.configure(
         clusters=1,
-        customers={"acme": below, "cedar": {"inputs": [f"s3://{bucket}/cedar"]}},
+        customers={"acme": below, "cedar": {"inputs": [f"s3://{bucket}/cedar"]}, "home": {}},
         overrides={
             "state_db": {
                 "type": "dynamodb",
@@ -64,7 +71,7 @@ def test_worksets_in_s3_with_their_state_in_dynamodb(site, dynamodb_url, moto_ur
                 "region_name": "us-west-2",
                 "endpoint_url": dynamodb_url,
             },
-            "worksets": [f"s3-bucket/{site.name}"],
+            "worksets": [f"s3-bucket/{site.name}", f"local-file-system/{site.name}"],
             "results": f"s3://{bucket}/results",
             "pipelines": {"germline": {"run": ["sh", "-c", COPY, "{inputs}", "{results}"]}},
         },
@@ -74,6 +81,9 @@ def test_worksets_in_s3_with_their_state_in_dynamodb(site, dynamodb_url, moto_ur
     assert good.state is State.COMPLETE and good.location == f"s3://{bucket}/incoming/good"
     assert good.input_bytes == sum(map(len, both))
     body = s3.get_object(Bucket=bucket, Key="results/acme/good/all.txt")["Body"].read()
+    assert body == "".join(both).encode()
+    assert db.get("at-home").state is State.COMPLETE
+    body = s3.get_object(Bucket=bucket, Key="results/home/at-home/all.txt")["Body"].read()
     assert body == "".join(both).encode()
     assert half.state is State.FAILED and "s1_R2.fq.gz is not there" in half.error_details
     assert thief.state is State.FAILED and "only below" in thief.error_details
