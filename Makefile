@@ -40,17 +40,20 @@ types: $(STAMP).dev
 # The real components, where they can be had; PostgreSQL comes as a wheel.
 REAL := .real
 real: $(REAL)/dynamodb/DynamoDBLocal.jar
-	@if command -v chromium >/dev/null; then echo "chromium: there"; \
+	@missing=""; \
+	command -v chromium >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
+	command -v slurmctld >/dev/null || missing="$$missing slurmctld slurmd slurm-client munge"; \
+	command -v java >/dev/null || missing="$$missing openjdk-17-jre-headless"; \
+	if [ -z "$$missing" ]; then echo "chromium, Slurm, Java: there"; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
-	else echo "chromium is missing and cannot be installed here (apt-get as root is needed)"; fi
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else echo "missing, and not to be installed here (apt-get as root is needed):$$missing"; fi
 
 # DynamoDB Local, by AWS, as it comes inside an npm package; it needs Java 17.
 $(REAL)/dynamodb/DynamoDBLocal.jar:
 	@mkdir -p $(REAL)/npm && cd $(REAL)/npm && \
 	npm pack --silent amplify-dynamodb-simulator@2.9.30 && tar xzf amplify-dynamodb-simulator-*.tgz
 	@rm -rf $(REAL)/dynamodb && mv $(REAL)/npm/package/emulator $(REAL)/dynamodb && rm -rf $(REAL)/npm
-	@command -v java >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends openjdk-17-jre-headless >/dev/null; }
 	@touch $@
 
 # Needs uv; writes hashes and no address of any index. The second holds what only tests need.

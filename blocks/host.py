@@ -41,6 +41,7 @@ MODULES: Final = {
     "sqlite-workset-state-db": "blocks.sqlite_state_db",
     "dynamodb-workset-state-db": "blocks.dynamodb_state_db",
     "local-cluster": "blocks.local_cluster",
+    "slurm-cluster": "blocks.slurm.cluster",
     "s3-bucket": "prefect_aws.s3",
     "local-file-system": "prefect.filesystems",
 }

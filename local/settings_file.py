@@ -16,7 +16,7 @@ from blocks.settings import WorksetSettings
 from blocks.state_db import WorksetStateDB
 from worksets.errors import ConfigurationError
 
-CLUSTERS = {"local-cluster": "local-cluster"}
+CLUSTERS = {"local-cluster": "local-cluster", "slurm-cluster": "slurm-cluster"}
 STATE_DBS = {"sqlite": "sqlite-workset-state-db", "dynamodb": "dynamodb-workset-state-db"}
 B = TypeVar("B", bound=Block)
 FOLDERS = ("path", "work_folder")

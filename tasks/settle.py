@@ -59,8 +59,9 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
         done = await here.call(here.db.complete, record.workset_id, record.fence, runs)
         return _told(here, done, f"complete on {record.cluster_name}, attempt {record.attempt}")
 
-    category: ErrorCategory | None = ErrorCategory.TRANSIENT
+    category: ErrorCategory | None
     if status.phase is Phase.VANISHED:
+        category = status.category or ErrorCategory.TRANSIENT
         what = f"the job {status.name} vanished: {status.note}"
         ended_well = {run.step for run in runs if run.exit_code == 0}
         failed = failed or next(

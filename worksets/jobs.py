@@ -16,7 +16,7 @@ from typing import Final
 
 from pydantic import Field
 
-from worksets.errors import ConfigurationError
+from worksets.errors import ConfigurationError, ErrorCategory
 from worksets.record import STEPS, Frozen, Step, StepRun
 
 PLACEHOLDERS: Final = frozenset(
@@ -132,6 +132,8 @@ class JobStatus:
     phase: Phase
     steps: tuple[StepMarkers, ...] = ()
     note: str = ""
+    category: ErrorCategory | None = None
+    """Of a VANISHED job, where the cluster says why; None counts as transient."""
 
     @property
     def over(self) -> bool:

@@ -1,0 +1,129 @@
+"""What is heard from Slurm: its job states and its markers, as this project's statuses. Pure.
+
+Job states: squeue(1), "JOB STATE CODES".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from worksets.errors import ErrorCategory
+from worksets.jobs import JobStatus, Phase, StepMarkers
+from worksets.record import STEPS, Step
+
+SQUEUE: Final = ("squeue", "-h", "-t", "all", "-o", "%i|%j|%T|%r")
+
+ENDED: Final = {
+    "COMPLETED": (None, "ended"),
+    "FAILED": (ErrorCategory.TRANSIENT, "the job could not be launched or was killed"),
+    "CANCELLED": (ErrorCategory.TRANSIENT, "the job was cancelled on the cluster"),
+    "PREEMPTED": (ErrorCategory.TRANSIENT, "a job of higher priority took its place"),
+    "NODE_FAIL": (ErrorCategory.TRANSIENT, "its node failed"),
+    "BOOT_FAIL": (ErrorCategory.TRANSIENT, "its node did not start"),
+    "REVOKED": (ErrorCategory.TRANSIENT, "another cluster took it"),
+    "DEADLINE": (ErrorCategory.RESOURCE, "it would not have ended before its deadline"),
+    "TIMEOUT": (ErrorCategory.RESOURCE, "it reached its time limit; raise time_limit_minutes"),
+    "OUT_OF_MEMORY": (ErrorCategory.RESOURCE, "it ran out of memory; raise memory_gb"),
+}
+"""Ends, with the class of error of a job that left no end marker. Any other state is no end."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What Slurm lists under one job name (more than one job, after an unlucky submission)."""
+
+    states: tuple[tuple[str, str], ...]
+
+    @property
+    def active(self) -> bool:
+        return any(state not in ENDED for state, _ in self.states)
+
+    @property
+    def waits(self) -> bool:
+        return all(state in ENDED or state == "PENDING" for state, _ in self.states)
+
+
+def parse_squeue(text: str) -> dict[str, Listed]:
+    """Jobs by name from `SQUEUE`'s output; a line that is none of its form is passed over."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in text.splitlines():
+        fields = line.strip().split("|")
+        if len(fields) == 4:
+            found.setdefault(fields[1], []).append((fields[2], fields[3]))
+    return {name: Listed(tuple(states)) for name, states in found.items()}
+
+
+@dataclass
+class Markers:
+    """What lies in one job's folder."""
+
+    starts: dict[Step, datetime] = field(default_factory=dict)
+    exits: dict[Step, tuple[datetime, int]] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+    claimed: bool = False
+    sealed: bool = False
+    readable: bool = True
+
+
+def parse_markers(text: str) -> dict[str, Markers]:
+    """Markers by job name from `markers_shell`'s output."""
+    found: dict[str, Markers] = {}
+    here = Markers()
+    for line in text.splitlines():
+        what, _, value = line.partition(" ")
+        if what == "@":
+            here = found.setdefault(value, Markers())
+        elif what == "steps":
+            here.steps = tuple(map(Step, value.split()))
+        elif what == "claim":
+            here.claimed = True
+        elif what == "sealed":
+            here.sealed = True
+        elif what == "unreadable":
+            here.readable = False
+        elif what.endswith(".start"):
+            here.starts[Step(what[:-6])] = datetime.fromisoformat(json.loads(value)["at"])
+        elif what.endswith(".exit"):
+            end = json.loads(value)
+            here.exits[Step(what[:-5])] = (datetime.fromisoformat(end["at"]), end["code"])
+    return found
+
+
+def status(name: str, listed: Listed | None, found: Markers) -> JobStatus:
+    """A job that Slurm does not have running, by its markers first and Slurm's word second.
+
+    UNKNOWN where the markers could not be read.
+    """
+    marks = tuple(_marks(found))
+    all_ended = bool(found.steps) and all(step in found.exits for step in found.steps)
+    if all_ended or any(code != 0 for _, code in found.exits.values()):
+        return JobStatus(name, Phase.ENDED, marks)
+    if not found.readable:
+        return JobStatus(name, Phase.UNKNOWN, note="its folder cannot be read")
+    if listed is None and not found.claimed:
+        return JobStatus(name, Phase.ABSENT)
+    if found.sealed and listed is None:
+        note = "Slurm has forgotten it before it began; it is sealed and never will"
+        return JobStatus(name, Phase.VANISHED, marks, note, ErrorCategory.TRANSIENT)
+    if listed is None:
+        note = "it began, and Slurm knows it no more"
+        return JobStatus(name, Phase.VANISHED, marks, note, ErrorCategory.TRANSIENT)
+    state, reason = _worst(listed)
+    category, remedy = ENDED[state]
+    note = f"Slurm says {state} ({reason}): {remedy}"
+    return JobStatus(name, Phase.VANISHED, marks, note, category or ErrorCategory.TRANSIENT)
+
+
+def _worst(listed: Listed) -> tuple[str, str]:
+    return max(listed.states, key=lambda entry: list(ENDED).index(entry[0]))
+
+
+def _marks(found: Markers) -> Iterable[StepMarkers]:
+    for step in STEPS:
+        if step in found.starts:
+            ended_at, code = found.exits.get(step, (None, None))
+            yield StepMarkers(step, found.starts[step], ended_at, code)

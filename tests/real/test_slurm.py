@@ -1,0 +1,235 @@
+"""SlurmCluster on two real Slurm clusters side by side."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from blocks.clusters import SubmitUncertain
+from blocks.slurm.cluster import SlurmCluster
+from blocks.slurm.script import job_script, submit_shell
+from blocks.slurm.transport import LocalTransport
+from tests import slurm
+from worksets.errors import ClusterUnreachable, ConfigurationError, ErrorCategory
+from worksets.jobs import JobSpec, Manifest, Phase, StepCommand
+from worksets.record import Step
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    with slurm.clusters(tmp_path_factory.mktemp("slurm"), "a", "b") as clusters:
+        yield clusters
+
+
+@pytest.fixture
+def cluster(two, tmp_path):
+    return on(two[0], tmp_path / "work")
+
+
+def on(real, folder, **fields):
+    return SlurmCluster(
+        cluster_name=real.name,
+        work_folder=str(folder),
+        memory_gb_per_workset=0.1,
+        transport=LocalTransport(environment={"SLURM_CONF": str(real.conf)}),
+        **fields,
+    )
+
+
+def spec(workset_id, attempt, *commands):
+    return JobSpec(
+        workset_id=workset_id,
+        attempt=attempt,
+        steps=tuple(StepCommand(step=step, argv=argv) for step, argv in commands),
+        manifest=Manifest(
+            workset_id=workset_id, customer_id="c", reference_genome="hg38", pipeline="p",
+            attempt=attempt, source="/x", export_to="/y", samples=(),
+        ),
+    )  # fmt: skip
+
+
+def look(cluster, name):
+    return cluster.observe([name])[name]
+
+
+def until(cluster, name, wanted=lambda status: status.over, seconds=40):
+    deadline = time.monotonic() + seconds
+    while not wanted(status := look(cluster, name)):
+        assert time.monotonic() < deadline, status
+        time.sleep(0.1)
+    return status
+
+
+def append(folder, text):
+    return ("sh", "-c", 'echo "$0" >> "$1"', text, str(folder / "ran"))
+
+
+def test_a_job_runs_its_steps_in_order_and_leaves_its_evidence(cluster, tmp_path):
+    name = "w-1.x_y.a1"
+    assert look(cluster, name).phase is Phase.ABSENT
+    hostile = "a b'c\"d;e$(touch /tmp/pwned)|f\\g`h`ü"
+    cluster.submit(
+        spec("w-1.x_y", 1, ("stage", append(tmp_path, hostile)), ("run", append(tmp_path, "run")),
+             ("export", ("sh", "-c", "echo to the log; exit 65")))
+    )  # fmt: skip
+    status = until(cluster, name)
+    assert status.phase is Phase.ENDED and status.failed_step == "export"
+    assert [mark.exit_code for mark in status.steps] == [0, 0, 65]
+    assert all(mark.started_at <= mark.ended_at for mark in status.steps)
+    assert (tmp_path / "ran").read_text() == f"{hostile}\nrun\n"
+    assert cluster.log_tail(name, Step.EXPORT) == "to the log"
+    assert not Path("/tmp/pwned").exists()
+
+
+def test_one_question_for_all_the_jobs_and_two_clusters_do_not_mix(two, tmp_path):
+    a, b = on(two[0], tmp_path / "a"), on(two[1], tmp_path / "b")
+    for n in range(20):
+        a.submit(spec(f"w{n}", 1, ("run", ("sleep", "3"))))
+    b.submit(spec("w0", 1, ("run", ("true",))))
+    names = [f"w{n}.a1" for n in range(20)]
+    deadline = time.monotonic() + 30
+    while {s.phase for s in a.observe(names).values()} != {Phase.RUNNING}:
+        assert time.monotonic() < deadline, a.observe(names)
+    assert until(b, "w0.a1").phase is Phase.ENDED
+    assert look(a, "w0.a1").phase in (Phase.RUNNING, Phase.ENDED)
+    for name in names:
+        assert until(a, name).failed_step is None
+
+
+def test_a_job_submitted_twice_runs_once(cluster, tmp_path):
+    job = spec("twice", 1, ("run", append(tmp_path, "x")), ("export", ("sleep", "2")))
+    for _ in range(3):
+        cluster.submit(job)
+    assert until(cluster, "twice.a1").failed_step is None
+    time.sleep(2)
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+def test_a_late_submission_of_an_earlier_attempt_runs_nothing(cluster, tmp_path):
+    cluster.submit(spec("late", 2, ("run", ("true",))))
+    until(cluster, "late.a2")
+    cluster.submit(spec("late", 1, ("run", append(tmp_path, "x"))))
+    status = until(cluster, "late.a1")
+    assert status.phase is Phase.VANISHED and not (tmp_path / "ran").exists()
+
+
+def test_out_of_memory_and_time_are_resource_errors(two, tmp_path):
+    small = on(two[0], tmp_path / "w", time_limit_minutes=1)
+    eat = ("python3", "-c", "x = bytearray(400_000_000); import time; time.sleep(5)")
+    small.submit(spec("hungry", 1, ("run", eat)))
+    status = until(small, "hungry.a1")
+    if status.phase is Phase.ENDED:  # the step was killed, the script told of it
+        assert status.steps[0].exit_code == 137
+    else:
+        assert status.category is ErrorCategory.RESOURCE and "OUT_OF_MEMORY" in status.note
+
+
+def test_cancelling_ends_a_running_job_and_seals_a_waiting_one(cluster, tmp_path):
+    cluster.submit(spec("long", 1, ("run", ("sleep", "600"))))
+    until(cluster, "long.a1", lambda status: status.phase is Phase.RUNNING)
+    cluster.cancel("long.a1")
+    status = until(cluster, "long.a1")
+    assert status.phase is Phase.VANISHED and "CANCELLED" in status.note
+    assert status.failed_step is None or status.failed_step == "run"
+    cluster.cancel("never.a1")
+    cluster.submit(spec("never", 1, ("run", append(tmp_path, "x"))))
+    assert until(cluster, "never.a1").phase is Phase.VANISHED
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [({"partition": "nope"}, "partition"), ({"vcpus_per_workset": 500}, "processors")],
+)
+def test_what_slurm_refuses_is_a_configuration_error(two, tmp_path, fields, says):
+    cluster = on(two[0], tmp_path / "w", **fields)
+    with pytest.raises(ConfigurationError, match=says):
+        cluster.submit(spec("bad", 1, ("run", ("true",))))
+    assert look(cluster, "bad.a1").phase is Phase.ABSENT
+
+
+def test_a_work_folder_that_cannot_be_made_is_a_configuration_error(two):
+    with pytest.raises(ConfigurationError, match="work_folder"):
+        on(two[0], "/proc/nothing").submit(spec("bad", 1, ("run", ("true",))))
+
+
+def test_a_frozen_controller_makes_a_submission_uncertain_and_the_job_is_found(two, tmp_path):
+    cluster = on(two[0], tmp_path / "work")
+    cluster._prepare()
+    controller = two[0].slurmctld
+    controller.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises((SubmitUncertain, ClusterUnreachable)):
+            cluster.submit(spec("lost", 1, ("run", append(tmp_path, "x"))))
+        with pytest.raises(ClusterUnreachable):
+            look(cluster, "lost.a1")  # unknown, and not absent
+    finally:
+        controller.send_signal(signal.SIGCONT)
+    two[0].wait()
+    if look(cluster, "lost.a1").phase is Phase.ABSENT:
+        cluster.submit(spec("lost", 1, ("run", append(tmp_path, "x"))))
+    assert until(cluster, "lost.a1").failed_step is None
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+def test_a_controller_that_is_down_makes_jobs_unknown_and_they_go_on(two, tmp_path):
+    real, cluster = two[1], on(two[1], tmp_path / "work")
+    cluster.submit(spec("goes-on", 1, ("run", ("sleep", "8"))))
+    until(cluster, "goes-on.a1", lambda status: status.phase is Phase.RUNNING)
+    time.sleep(6)  # slurmctld writes its state at most 5 s late
+    real.slurmctld.kill()
+    real.slurmctld.wait()
+    with pytest.raises(ClusterUnreachable):
+        look(cluster, "goes-on.a1")
+    with pytest.raises((ClusterUnreachable, SubmitUncertain)):
+        cluster.submit(spec("not-now", 1, ("run", ("true",))))
+    real.start_controller()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            assert until(cluster, "goes-on.a1").failed_step is None
+            break
+        except ClusterUnreachable:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+
+def test_sbatch_killed_in_its_first_milliseconds_submits_once_at_most(cluster, tmp_path):
+    """The client dies anywhere in submitting; whoever comes next looks, and submits if need be."""
+    journal = tmp_path / "ran"
+    for trial in range(25):
+        job = spec(f"t{trial}", 1, ("run", append(tmp_path, f"t{trial}")))
+        submit_and_die(cluster, job, trial * 0.002)
+        if look(cluster, job.name).phase is Phase.ABSENT:
+            cluster.submit(job)
+        assert until(cluster, job.name).failed_step is None
+    time.sleep(2)
+    assert sorted(journal.read_text().split()) == sorted(f"t{n}" for n in range(25))
+
+
+def submit_and_die(cluster, job, after_s):
+    """Hand the job in by a shell that is killed, with all its children, after some milliseconds."""
+    folder = cluster._job_dir(job.name)
+    paths = cluster.paths(job.workset_id, job.attempt)
+    files = {
+        paths.manifest: "{}",
+        f"{folder}/steps": " ".join(step.step.value for step in job.steps),
+        f"{folder}/job.sh": job_script(job, folder.rpartition("/")[0], paths.work_dir),
+    }
+    shell = submit_shell(
+        [folder, paths.inputs, paths.results], files, folder, cluster._sbatch(job.name, folder)
+    )
+    process = subprocess.Popen(
+        ["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True, env={**os.environ, **cluster.transport.environment},
+    )  # fmt: skip
+    process.stdin.write(shell.encode())
+    process.stdin.close()
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,144 @@
+"""Real Slurm clusters on this machine, side by side; started here and stopped by pid."""
+
+import os
+import shutil
+import subprocess
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.services import free_port, need
+
+CONF = """
+ClusterName={name}
+SlurmctldHost=localhost
+SlurmctldPort={ctld_port}
+SlurmdPort={slurmd_port}
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={munge}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/cgroup
+TaskPlugin=task/cgroup
+JobAcctGatherType=jobacct_gather/cgroup
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+SlurmdParameters=config_overrides
+SchedulerParameters=batch_sched_delay=0,sched_interval=1
+EnforcePartLimits=ALL
+ReturnToService=2
+SlurmdTimeout=10
+KillWait=2
+MinJobAge=300
+MpiDefault=none
+MailProg=/bin/true
+DefMemPerCPU=100
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/jobcomp
+NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 CPUs=64 RealMemory=64000 State=UNKNOWN
+PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
+"""
+CGROUP = "CgroupMountpoint=/sys/fs/cgroup\nConstrainRAMSpace=yes\nConstrainSwapSpace=no\n"
+
+
+@dataclass
+class Slurm:
+    """One cluster; `conf` goes to its commands as SLURM_CONF."""
+
+    name: str
+    folder: Path
+    conf: Path
+    slurmctld: subprocess.Popen
+
+    def call(self, *command):
+        """Run one of Slurm's commands on it."""
+        env = {**os.environ, "SLURM_CONF": str(self.conf)}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    def start_controller(self):
+        with open(self.folder / "slurmctld.out", "ab") as out:
+            self.slurmctld = subprocess.Popen(
+                ["slurmctld", "-D", "-f", str(self.conf)], stdout=out, stderr=out,
+                env={**os.environ, "SLURM_CONF": str(self.conf)},
+            )  # fmt: skip
+
+    def wait(self, seconds=60):
+        deadline = time.monotonic() + seconds
+        while "idle" not in self.call("sinfo", "-h", "-o", "%t").stdout:
+            assert time.monotonic() < deadline, self.call("sinfo").stdout + self.logs()
+            time.sleep(0.1)
+
+    def logs(self):
+        logs = (self.folder / name for name in ("slurmctld.log", "slurmd.log", "slurmctld.out"))
+        return "".join(log.read_text()[-1500:] for log in logs if log.exists())
+
+
+@contextmanager
+def clusters(folder, *names):
+    """Slurm clusters of these names, and a munged for them."""
+    tools = ("slurmctld", "slurmd", "sbatch", "munged")
+    need(os.geteuid() == 0 and all(map(shutil.which, tools)), "Slurm (as root)")
+    with ExitStack() as stack:
+        munge = folder / "munge"
+        munge.mkdir(mode=0o755)
+        (munge / "key").write_bytes(os.urandom(128))
+        (munge / "key").chmod(0o600)
+        socket = Path(f"/tmp/munge-{os.getpid()}.socket")  # a socket's path has at most 107 bytes
+        munged = subprocess.Popen(
+            ["munged", "--foreground", "--force", f"--key-file={munge / 'key'}",
+             f"--socket={socket}", f"--pid-file={munge / 'pid'}",
+             f"--log-file={munge / 'log'}", f"--seed-file={munge / 'seed'}"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        stack.callback(stop, munged)
+        stack.callback(socket.unlink, missing_ok=True)
+        yield [stack.enter_context(cluster(folder / name, name, socket)) for name in names]
+
+
+@contextmanager
+def cluster(folder, name, munge):
+    for part in ("state", "spool"):
+        (folder / part).mkdir(parents=True)
+    conf = folder / "slurm.conf"
+    conf.write_text(
+        CONF.format(
+            name=name, node=f"node{name}", folder=folder, munge=munge,
+            ctld_port=free_port(), slurmd_port=free_port(),
+        )
+    )  # fmt: skip
+    (folder / "cgroup.conf").write_text(CGROUP)
+    (folder / "jobcomp").touch()
+    here = Slurm(name, folder, conf, None)
+    env = {**os.environ, "SLURM_CONF": str(conf)}
+    with open(folder / "slurmd.out", "wb") as out:
+        here.start_controller()
+        slurmd = subprocess.Popen(
+            ["slurmd", "-D", "-f", str(conf), "-N", f"node{name}"], stdout=out, stderr=out, env=env
+        )
+    try:
+        here.wait()
+        yield here
+    finally:
+        here.call("scancel", "--full", "--user=root")
+        time.sleep(0.5)
+        stop(slurmd)
+        stop(here.slurmctld)
+
+
+def stop(process):
+    """End a server of ours, by its pid."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
