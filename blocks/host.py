@@ -36,7 +36,6 @@ from worksets.uris import lies_below
 P = ParamSpec("P")
 T = TypeVar("T")
 
-OWNER_LABEL: Final = "worksets.owner"
 MODULES: Final = {
     "sqlite-workset-state-db": "blocks.sqlite_state_db",
     "dynamodb-workset-state-db": "blocks.dynamodb_state_db",
@@ -197,11 +196,16 @@ async def open_host(settings: str, config: ProcessorConfig | None = None) -> Asy
             await here.call(db.drop_lease, here.owner)
 
 
+def process_tag(owner: str) -> str:
+    """The tag of all flow runs that live in a process, so that they can be ended for a dead one."""
+    return f"process:{owner.rpartition(':')[2]}"
+
+
 async def _sign_run(owner: str) -> None:
-    """Say on the flow run which process it lives in, so that it can be ended for a dead one."""
     if run_id := runtime.flow_run.id:
         async with get_client() as client:
-            await client.update_flow_run_labels(UUID(run_id), {OWNER_LABEL: owner})
+            tags = sorted({*runtime.flow_run.tags, process_tag(owner)})
+            await client.update_flow_run(flow_run_id=UUID(run_id), tags=tags)
 
 
 async def load_settings(name: str) -> WorksetSettings:

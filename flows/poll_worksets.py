@@ -85,9 +85,9 @@ async def _cycles(here: Host, launcher: Launcher, stop: Stop) -> Ran:
 async def _full_cycle(here: Host, launcher: Launcher, seen: dict[str, str]) -> None:
     await here.refresh()
     await discover(seen)
-    await recover()
-    await sync_limits()
-    await launcher.adopt()
+    gone = await recover()
+    await sync_limits(gone)
+    await launcher.adopt(gone)
     await launcher.cycle()
 
 

@@ -11,6 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import TagsContext, tags
 from prefect.tasks import Task
 
+from blocks.host import host, process_tag
 from worksets.record import UNFINISHED, WorksetRecord, scopes_of
 
 P = ParamSpec("P")
@@ -38,7 +39,7 @@ def limited(
 @contextmanager
 def labelled(record: WorksetRecord) -> Iterator[None]:
     """Tags of a flow run that is about to be created."""
-    with tags(*flow_tags(record)):
+    with tags(*flow_tags(record), process_tag(host().owner)):
         yield
 
 
@@ -67,5 +68,5 @@ async def label_by_hand(record: WorksetRecord) -> None:
         await client.update_flow_run(
             flow_run_id=runtime.flow_run.id,
             name=f"{record.workset_id} · {at}",
-            tags=sorted({*runtime.flow_run.tags, *flow_tags(record)}),
+            tags=sorted({*runtime.flow_run.tags, *flow_tags(record), process_tag(host().owner)}),
         )

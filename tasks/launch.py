@@ -45,10 +45,10 @@ class Launcher:
     def busy(self) -> bool:
         return bool(self._children)
 
-    async def adopt(self) -> None:
+    async def adopt(self, gone: frozenset[str]) -> None:
         """Go on with the worksets that nobody carries any more; once in a full cycle."""
         self._broken.clear()
-        for record in await orphans(self.here):
+        for record in await orphans(self.here, gone):
             get_run_logger().warning(
                 "%s (attempt %d on %s) is carried by nobody; it is gone on with here",
                 record.workset_id, record.attempt, record.cluster_name,

@@ -9,21 +9,22 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
-    FlowRunFilterParentFlowRunId,
-    FlowRunFilterParentTaskRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.states import Crashed
 
-from blocks.host import OWNER_LABEL, Host, host
+from blocks.host import Host, host, process_tag
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.leases import is_over
 from worksets.record import WorksetRecord
 
 PAGE = 200
-RUNNING = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
+OPEN = FlowRunFilterState(
+    type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
+)
 
 
 @task(
@@ -34,8 +35,12 @@ RUNNING = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING
     cache_policy=NO_CACHE,
     timeout_seconds=60,
 )
-async def recover() -> None:
-    """Requeue due retries, release locks of processes that are gone, and end their Prefect runs."""
+async def recover() -> frozenset[str]:
+    """Requeue due retries, release locks of processes that are gone, and end their Prefect runs.
+
+    Returns the owners that are gone and whose worksets are to be taken over. The whole cycle goes
+    by this one look: slots that they leaked are taken back before others need them.
+    """
     here, log = host(), get_run_logger()
     for record in await here.call(here.db.requeue_due):
         log.info("%s is due for its next try", record.workset_id)
@@ -43,51 +48,35 @@ async def recover() -> None:
         log.warning("%s was locked by a process that is gone; it is ready again", record.workset_id)
     leases, now = await here.call(here.db.leases), here.db.now()
     if dead := {owner: end for owner, end in leases.items() if is_over(end, now)}:
-        await _crash_runs_of(set(dead))
         holding = {record.lock_owner for record in await here.call(here.db.held)}
-        for owner in set(dead) - holding:
-            await here.call(here.db.forget_lease, owner, dead[owner])
+        for owner, end in dead.items():
+            await _crash_runs_of(owner)
+            if owner not in holding:
+                await here.call(here.db.forget_lease, owner, end)
+    return frozenset(record.lock_owner for record in await here.call(here.db.stale))
 
 
-async def _crash_runs_of(dead: set[str]) -> None:
-    """End in Prefect what died with its process: the runs it had signed, and their children."""
+async def _crash_runs_of(owner: str) -> None:
+    """End in Prefect what died with its process."""
+    state: State[Any] = Crashed(
+        message=f"its process {owner} is gone; another goes on with its work"
+    )
+    of_it = FlowRunFilter(state=OPEN, tags=FlowRunFilterTags(all_=[process_tag(owner)]))
     async with get_client() as client:
-        outermost = FlowRunFilter(
-            state=RUNNING, parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=True)
-        )
-        runs: list[FlowRun] = []
-        while len(runs) % PAGE == 0:
-            page = await client.read_flow_runs(
-                flow_run_filter=outermost, limit=PAGE, offset=len(runs)
-            )
-            if not page:
-                break
-            runs.extend(page)
-        for run in runs:
-            if (owner := run.labels.get(OWNER_LABEL)) not in dead:
-                continue
-            state: State[Any] = Crashed(
-                message=f"its process {owner} is gone; another goes on with its work"
-            )
-            inside = FlowRunFilter(
-                state=RUNNING, parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id])
-            )
-            while children := await client.read_flow_runs(flow_run_filter=inside, limit=PAGE):
-                for child in children:
-                    await client.set_flow_run_state(child.id, state, force=True)
-            await client.set_flow_run_state(run.id, state, force=True)
-            get_run_logger().warning("the run %s is ended: %s", run.name, state.message)
+        while runs := await client.read_flow_runs(flow_run_filter=of_it, limit=PAGE):
+            for run in runs:
+                await client.set_flow_run_state(run.id, state, force=True)
+                get_run_logger().warning("the run %s is ended: %s", run.name, state.message)
 
 
-async def orphans(here: Host) -> list[WorksetRecord]:
+async def orphans(here: Host, gone: frozenset[str]) -> list[WorksetRecord]:
     """Worksets that nobody carries any more, though they count as held: their jobs may run.
 
-    Those of dead owners, and those of this process whose flow run has ended without an answer.
+    Those of owners that are gone, and those of this process whose flow run has ended without an
+    answer.
     """
-    stale = {record.workset_id for record in await here.call(here.db.stale)}
     return [
         record
         for record in await here.call(here.db.held)
-        if record.workset_id not in here.live
-        and (record.lock_owner == here.owner or record.workset_id in stale)
+        if record.workset_id not in here.live and record.lock_owner in {here.owner, *gone}
     ]

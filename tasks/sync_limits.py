@@ -17,7 +17,6 @@ from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from blocks.host import host
 from tasks.labels import tag_of
 from tasks.retry import DELAYS_S, RETRIES, only_transient
-from worksets.leases import is_over
 
 PAGE = 200
 CONFIRM_S = 1.0
@@ -32,7 +31,7 @@ CONFIRM_S = 1.0
     cache_policy=NO_CACHE,
     timeout_seconds=60,
 )
-async def sync_limits() -> None:
+async def sync_limits(gone: frozenset[str]) -> None:
     """Create and change the limits of our tags, and take back slots that no live process holds.
 
     A slot is only ever taken for a workset that the state DB counts (see `tasks/settle.py`), so
@@ -45,10 +44,10 @@ async def sync_limits() -> None:
     here = host()
     wanted = {f"tag:{tag_of(s)}": (s, n) for s, n in here.limits.by_scope().items() if n > 0}
     async with get_client() as client:
-        changes = await _compare(client, wanted, {})
+        changes = await _compare(client, wanted, {}, gone)
         if surplus := {change.name: change.surplus for change in changes if change.surplus}:
             await asyncio.sleep(CONFIRM_S)
-            changes = await _compare(client, wanted, surplus)
+            changes = await _compare(client, wanted, surplus, gone)
         for change in changes:
             await change.make(client)
         free = {f"tag:{tag_of(f'customer:{id_}')}" for id_ in here.settings.customers} - set(wanted)
@@ -59,11 +58,14 @@ async def sync_limits() -> None:
 
 
 async def _compare(
-    client: PrefectClient, wanted: dict[str, tuple[str, int]], surplus: dict[str, int]
+    client: PrefectClient,
+    wanted: dict[str, tuple[str, int]],
+    surplus: dict[str, int],
+    gone: frozenset[str],
 ) -> list[Change]:
     # slots before holders: a workset that ends in between can only make the surplus look smaller
     there = {limit.name: limit for limit in await _all_limits(client)}
-    live = await _live_holders()
+    live = await _live_holders(gone)
     return [
         Change(name, there.get(name), limit, live.get(scope, 0), surplus.get(name, 0))
         for name, (scope, limit) in wanted.items()
@@ -93,12 +95,15 @@ class Change:
             )
             return
         leaked = min(self.surplus, self.confirmed)
-        if not leaked and self.known.limit == self.limit and self.known.active:
-            return
-        update = GlobalConcurrencyLimitUpdate(limit=self.limit, active=True)
+        changed = self.known.limit != self.limit or not self.known.active
         if leaked:
-            update = update.model_copy(update={"active_slots": self.known.active_slots - leaked})
-        await client.update_global_concurrency_limit(self.name, update)
+            # a decrement, not a number: slots come and go while this is decided
+            await client.release_concurrency_slots([self.name], leaked, occupancy_seconds=1)
+        if changed:
+            update = GlobalConcurrencyLimitUpdate(limit=self.limit, active=True)
+            await client.update_global_concurrency_limit(self.name, update)
+        if not leaked and not changed:
+            return
         get_run_logger().info(
             "%s: limit %d → %d, %d slots of dead processes taken back",
             self.name.removeprefix("tag:"), self.known.limit, self.limit, leaked,
@@ -114,13 +119,12 @@ async def _all_limits(client: PrefectClient) -> list[GlobalConcurrencyLimitRespo
             return found
 
 
-async def _live_holders() -> dict[str, int]:
-    """Worksets of living processes that count against each scope."""
+async def _live_holders(gone: frozenset[str]) -> dict[str, int]:
+    """Worksets that count against each scope, without those of owners that are gone."""
     here = host()
     counts: dict[str, int] = {}
-    leases, now = await here.call(here.db.leases), here.db.now()
     for record in await here.call(here.db.held):
-        if not is_over(leases.get(record.lock_owner), now):
+        if record.lock_owner not in gone:
             for scope in record.scopes:
                 counts[scope] = counts.get(scope, 0) + 1
     return counts

@@ -35,6 +35,19 @@ from flows.poll_worksets import poll_worksets
 print(asyncio.run(poll_worksets(settings=sys.argv[1], until_done=True)))
 """
 
+RUNNING = """
+import asyncio, sys
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
+from prefect.client.schemas.filters import FlowRunFilterStateType as Type
+async def main():
+    running = FlowRunFilter(state=FlowRunFilterState(type=Type(any_=["RUNNING", "PENDING"])))
+    async with get_client() as client:
+        for run in await client.read_flow_runs(flow_run_filter=running):
+            print(run.name, run.tags)
+asyncio.run(main())
+"""
+
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory):
@@ -154,6 +167,10 @@ class Site:
         while not condition():
             assert time.monotonic() < deadline, (self.states(), self.steps())
             time.sleep(0.1)
+
+    def running_flows(self):
+        """Flow runs that Prefect believes to be running."""
+        return self.call("-c", RUNNING).splitlines()
 
     def running(self):
         """Jobs in whose run step they are now."""

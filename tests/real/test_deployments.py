@@ -92,11 +92,12 @@ def test_polls_may_overlap_and_a_dead_one_holds_up_nobody(site, deployed):
     assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
     assert site.states() == {State.COMPLETE: 2}
     site.assert_each_step_ran_once(["w1", "w2"])
+    assert site.running_flows() == [], "runs of the dead process stay Running in the UI"
 
 
 def test_each_workset_as_its_own_flow_run(site, deployed):
     site.configure(clusters=1, slots=2)
-    worksets = [f"w{n}" for n in range(3)]
+    worksets = [f"own-run-{n}" for n in range(3)]
     for id_ in worksets:
         site.add(id_, 1)
     poll = {"cycles": None, "until_done": True, "launch": "deployment"}

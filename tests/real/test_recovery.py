@@ -29,24 +29,6 @@ def limits(site):
     return {name.removeprefix("tag:"): (int(limit), int(taken)) for name, limit, taken in lines}
 
 
-RUNNING = """
-import asyncio, sys
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
-from prefect.client.schemas.filters import FlowRunFilterStateType as Type
-async def main():
-    running = FlowRunFilter(state=FlowRunFilterState(type=Type(any_=["RUNNING", "PENDING"])))
-    async with get_client() as client:
-        for run in await client.read_flow_runs(flow_run_filter=running):
-            print(run.name, run.tags)
-asyncio.run(main())
-"""
-
-
-def running_flows(site):
-    return site.call("-c", RUNNING).splitlines()
-
-
 def slots(site):
     """Prefect's slots that are taken on this site's clusters, and for all worksets."""
     found = limits(site)
@@ -71,7 +53,7 @@ def test_kill_9_then_the_next_poller_attaches(site):
     assert site.states() == {State.COMPLETE: 6}
     site.assert_each_step_ran_once(worksets)
     assert slots(site) == 0, "the killed process's slots did not come back"
-    assert running_flows(site) == [] and site.db.leases() == {}
+    assert site.running_flows() == [] and site.db.leases() == {}
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
@@ -85,7 +67,7 @@ def test_a_stop_then_the_next_poller_goes_on_at_once(site, how):
     first.send_signal(signal.Signals[how])
     assert first.wait(20) != 0
     assert site.db.leases() == {}, "a stopped process keeps its lease"
-    assert running_flows(site) == [], "runs of a stopped process stay Running in the UI"
+    assert site.running_flows() == [], "runs of a stopped process stay Running in the UI"
     site.finish(site.poller())
     assert site.states() == {State.COMPLETE: 4}
     site.assert_each_step_ran_once(worksets)
