@@ -27,6 +27,8 @@ def start(folder: Path) -> str:
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         server = get_server(folder, cleanup_mode=None)
+        # it remembers the servers it has started, also when they were stopped since
+        server.ensure_postgres_running()
     return str(server.get_uri()).replace("postgresql://", "postgresql+asyncpg://", 1)
 
 

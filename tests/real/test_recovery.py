@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from local import server
 from tests.real.conftest import LEASE_S
 from worksets.leases import CLOCK_SKEW_S
 from worksets.record import State
@@ -54,6 +55,26 @@ def test_kill_9_then_the_next_poller_attaches(site):
     site.assert_each_step_ran_once(worksets)
     assert slots(site) == 0, "the killed process's slots did not come back"
     assert site.running_flows() == [] and site.db.leases() == {}
+
+
+def test_slots_come_back_after_a_kill_and_a_restart_of_the_server(site, prefect_server):
+    """Prefect's leases lived in the killed server's memory; its counters are in the database."""
+    site.configure(clusters=1, slots=3)
+    worksets = [f"w{n}" for n in range(3)]
+    for id_ in worksets:
+        site.add(id_, 20)
+    first = site.poller()
+    site.until(lambda: site.running() == set(worksets))
+    site.until(lambda: slots(site) == 6)
+    first.kill()
+    server.stop(prefect_server.folder)
+    server.start(prefect_server.folder).wait()
+    assert slots(site) == 6, "the leak that this is about"
+    site.add("next", 1)
+    site.finish(site.poller())
+    assert site.states() == {State.COMPLETE: 4}
+    site.assert_each_step_ran_once([*worksets, "next"])
+    assert slots(site) == 0
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
