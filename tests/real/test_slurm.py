@@ -15,7 +15,7 @@ from blocks.slurm.transport import LocalTransport
 from tests import slurm
 from worksets.errors import ClusterUnreachable, ConfigurationError, ErrorCategory
 from worksets.jobs import JobSpec, Manifest, Phase, StepCommand
-from worksets.record import Step
+from worksets.record import State, Step
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -233,3 +233,31 @@ def submit_and_die(cluster, job, after_s):
     time.sleep(after_s)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def test_a_poller_over_two_slurm_clusters_that_dies_and_is_followed(site, two, tmp_path):
+    """The whole of it: worksets on two clusters, kill -9, another poller, nothing twice."""
+    clusters = [
+        {
+            "type": "slurm-cluster",
+            "cluster_name": f"{site.name}-{real.name}",
+            "max_concurrent_worksets": 3,
+            "memory_gb_per_workset": 0.1,
+            "work_folder": str(tmp_path / real.name),
+            "transport": {"environment": {"SLURM_CONF": str(real.conf)}},
+        }
+        for real in two
+    ]
+    site.configure(overrides={"clusters": clusters})
+    worksets = [f"w{n}" for n in range(6)]
+    for id_ in worksets:
+        site.add(id_, 8)
+    first = site.poller()
+    site.until(lambda: site.running() == set(worksets))
+    first.kill()
+    site.add("bad", 1, reference_genome="no-such-genome")
+    site.finish(site.poller())
+    assert site.states() == {State.COMPLETE: 6, State.FAILED: 1}
+    site.assert_each_step_ran_once(worksets)
+    placed = {record.cluster_name for record in site.db.list_worksets() if record.cluster_name}
+    assert len(placed) == 2
