@@ -70,6 +70,14 @@ class Launcher:
             refusals += decision.action == "refuse"
             if decision.action == "start" or (decision.action == "refuse" and refusals <= REFUSALS):
                 await self._start(ready[decision.workset_id], decision.cluster_name or None)
+            if decision.action == "stuck":
+                await self._tell_stuck(ready[decision.workset_id], decision.reason)
+
+    async def _tell_stuck(self, record: WorksetRecord, reason: str) -> None:
+        """Say why a workset cannot start with what there is now: once, until the reason changes."""
+        if record.placement_reason != reason:
+            get_run_logger().warning("%s cannot start: %s", record.workset_id, reason)
+            await self.here.call(self.here.db.note_wait, record.workset_id, reason)
 
     async def _counts(self, ready: dict[str, WorksetRecord]) -> dict[str, int]:
         """Holders of each scope, and what this poller has sent off that is not locked yet."""

@@ -156,3 +156,16 @@ def test_a_customer_at_its_limit_is_kept_there_and_holds_up_nobody(site):
     assert site.most_at_once(lambda id_: id_.startswith("big")) == 2
     ends = [id_ for id_, _, step, mark, _ in site.steps() if (step, mark) == ("export", "end")]
     assert {id_ for id_ in ends[:3] if id_.startswith("small")} == {"small0", "small1", "small2"}
+
+
+def test_a_workset_that_no_cluster_fits_says_so_and_starts_when_one_appears(site):
+    site.configure(clusters=1)
+    wanted = f"{site.name}-c1"
+    site.add("w1", 1, preferred_cluster=wanted, cluster_required=True)
+    site.finish(site.poller())
+    stuck = site.db.get("w1")
+    assert stuck.state is State.READY and f"{wanted} is required" in stuck.placement_reason
+    assert [entry.event for entry in stuck.history].count("Wait") == 1
+    site.configure(clusters=2)
+    site.finish(site.poller())
+    assert site.db.get("w1").state is State.COMPLETE and site.db.get("w1").cluster_name == wanted
