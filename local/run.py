@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def run(options: argparse.Namespace, own: server.Server | None, began: float) -> int:
+    from prefect.logging.handlers import APILogHandler
     from rich.console import Console
 
     from flows.poll_worksets import poll_worksets
@@ -84,6 +85,8 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
     finally:
         done.set()
         await display
+        # lines that wait to be sent go to the server while it is there
+        await APILogHandler.aflush()
 
     records = db.list_worksets()
     views = [cluster.view() for cluster in clusters]
