@@ -19,7 +19,7 @@ from prefect.blocks.core import Block
 from prefect.logging import get_logger
 from pydantic import Field
 
-from worksets.errors import ClusterUnreachable, TransientError
+from worksets.errors import ClusterUnreachable, ErrorCategory, TransientError, WorksetError
 from worksets.jobs import JobSpec, JobStatus, Phase
 from worksets.placement import ClusterView
 from worksets.record import Frozen, Step
@@ -32,8 +32,18 @@ POLL_FRACTION: Final = 1 / 20
 """A job is looked at again after this share of its age: 5 % late at the most, few questions."""
 
 
+ABSENT_S: Final = 60.0
+"""Seconds for which a job that is waited for must be absent before the wait is given up."""
+
+
 class SubmitUncertain(TransientError):
     """The submission was sent and its answer lost; the job may run. Look it up before all else."""
+
+
+class JobMissing(WorksetError):
+    """A job that is waited for is not on its cluster: it is looked up, and submitted if need be."""
+
+    category = ErrorCategory.TRANSIENT
 
 
 class WorkPaths(Frozen):
@@ -118,12 +128,17 @@ class ClusterWatch:
         self._trouble = ""
         self._avoid_until = 0.0
         self._waiting: dict[str, tuple[float, asyncio.Future[JobStatus]]] = {}
+        self._absent_since: dict[str, float] = {}
         self._loop: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
         self._log: logging.Logger = get_logger("clusters")
 
     async def wait(self, name: str) -> JobStatus:
-        """The status of the job once it is over; an unreachable cluster only makes it later."""
+        """The status of the job once it is over; an unreachable cluster only makes it later.
+
+        Raises:
+            JobMissing: the cluster has said for a minute that there is no such job.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[JobStatus] = loop.create_future()
         self._waiting[name] = (loop.time(), future)
@@ -166,9 +181,24 @@ class ClusterWatch:
                 self._log.log(level, "observe failed", exc_info=error)
             for name, status in seen.items():
                 waiting = self._waiting.get(name)
-                if waiting is not None and status.over and not waiting[1].done():
-                    waiting[1].set_result(status)
+                if waiting is not None and not waiting[1].done():
+                    self._tell(waiting[1], status)
             await self._pause(failures)
+
+    def _tell(self, future: asyncio.Future[JobStatus], status: JobStatus) -> None:
+        now = asyncio.get_running_loop().time()
+        if status.over:
+            future.set_result(status)
+        if status.phase is not Phase.ABSENT:
+            self._absent_since.pop(status.name, None)
+        elif now - self._absent_since.setdefault(status.name, now) >= ABSENT_S:
+            del self._absent_since[status.name]
+            future.set_exception(
+                JobMissing(
+                    f"{status.name} has not been on {self.cluster.cluster_name} for "
+                    f"{ABSENT_S:g} s: were its files deleted, or did the cluster forget it?"
+                )
+            )
 
     async def _pause(self, failures: int) -> None:
         """Sleep until the next observation; a job that is new meanwhile makes it come sooner."""

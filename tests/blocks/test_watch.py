@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from blocks.clusters import ClusterWatch
+from blocks.clusters import ClusterWatch, JobMissing
 from blocks.local_cluster import LocalCluster
 from tests.virtual_time import run
 from worksets.errors import ClusterUnreachable
@@ -27,7 +27,12 @@ class Scripted(LocalCluster):
         if self._down[0] <= now < self._down[1]:
             raise ClusterUnreachable("no route to host")
         over = {True: Phase.ENDED, False: Phase.RUNNING}
-        return {name: JobStatus(name, over[now >= self._ends[name]]) for name in names}
+        return {
+            name: JobStatus(name, over[now >= self._ends[name]])
+            if name in self._ends
+            else JobStatus(name, Phase.ABSENT)
+            for name in names
+        }
 
 
 @pytest.fixture
@@ -100,3 +105,19 @@ def test_jobs_of_an_unreachable_cluster_are_unknown_and_it_is_avoided_and_asked_
     run(main())
     asked_while_down = [at for at, _ in watch.cluster._asked if 5 <= at < 20 * MINUTE]
     assert len(asked_while_down) < 20
+
+
+def test_a_job_that_is_gone_is_not_waited_for_for_ever_and_a_moment_is_not_for_ever(watch):
+    async def main():
+        now = asyncio.get_running_loop().time
+        beside = asyncio.create_task(ended(watch, "beside", 10 * MINUTE))
+        with pytest.raises(JobMissing, match=r"deleted\.a1 has not been on a for 60 s"):
+            await watch.wait("deleted.a1")
+        assert MINUTE <= now() <= 1.2 * MINUTE
+        job = asyncio.create_task(watch.wait("late.a1"))  # absent for 50 s, then it is there
+        await asyncio.sleep(50)
+        watch.cluster._ends["late.a1"] = now() + 100
+        assert (await job).phase is Phase.ENDED
+        assert await beside < MINUTE
+
+    run(main())
