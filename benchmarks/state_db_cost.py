@@ -18,7 +18,8 @@ from typing import Any
 from blocks.dynamodb_items import to_item
 from blocks.dynamodb_state_db import DynamoDBStateDB
 from tests.services import dynamodb_local, dynamodb_state_db
-from worksets.record import Estimates, State, StepRun, WorksetRecord
+from worksets.record import Estimates, Priority, State, StepRun, WorksetRecord
+from worksets.registration import Description
 
 WRITES = ("put_item", "transact_write_items", "delete_item", "update_item")
 
@@ -60,7 +61,18 @@ def one_life(db: DynamoDBStateDB, workset_id: str) -> None:
     limits = {"global": 10, "cluster:alpha": 4, "customer:acme-genomics": 4}
     db.known([workset_id])
     db.register(record(workset_id))
+    description = Description(
+        customer_id="acme-genomics",
+        priority=Priority.NORMAL,
+        pipeline="germline",
+        reference_genome="hg38",
+        max_retries=3,
+        preferred_cluster="",
+        cluster_required=False,
+        input_bytes=183_000_000_000,
+    )
     db.get(workset_id)  # validate
+    db.describe(workset_id, description)  # it has seen how large the FASTQ files are
     db.holders()  # schedule
     db.get(workset_id)  # lock
     reason = "alpha: $41.20 run + $0 transfer; beta would cost $58.10"
