@@ -107,10 +107,12 @@ class Host:
         self.settings = await load_settings(self.name)
         found = {c.cluster_name: c for c in await _load_clusters(self.settings)}
         for name, cluster in found.items():
-            if name in self.watches:
-                self.watches[name].cluster = cluster
-            else:
+            known = self.watches.get(name)
+            if known is None:
                 self.watches[name] = ClusterWatch(cluster, self.call)
+            elif known.cluster.model_dump() != cluster.model_dump():
+                # only then: what a cluster has seen of its jobs must outlive this look
+                known.cluster = cluster
         # one that left the settings is still watched for what runs there, but not placed on
         self.placeable = frozenset(found)
         self.sources = [await _load_source(place) for place in self.settings.worksets]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.folders import SpecMissing
+from blocks.folders import Source, SpecMissing
 from blocks.host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
-from worksets.errors import ConfigurationError
+from worksets.errors import ConfigurationError, WorksetError
 from worksets.record import Estimates
 from worksets.registration import Description, describe, new_record
 from worksets.spec import parse_spec
@@ -29,33 +29,48 @@ async def discover(seen: dict[str, str]) -> list[str]:
     """
     here, log = host(), get_run_logger()
     new: list[str] = []
+    failed: list[WorksetError] = []
     for source in here.sources:
-        before = await here.call(here.db.cursor, source.root)
-        found, after = await here.call(source.find, before)
-        fresh = [(id_, location) for id_, location in found if seen.get(location) != id_]
-        known = await here.call(here.db.known, [id_ for id_, _ in fresh])
-        for id_, location in fresh:
-            seen[location] = id_
-            if not id_:
-                log.error(
-                    "the folder %s is passed over: its name must be 1 to 64 letters, digits, '.', "
-                    "'_' or '-'; rename it", location,
-                )  # fmt: skip
-            elif known.get(id_, location) != location:
-                log.error(
-                    "the folder %s is passed over: a workset %s is known already, at %s; "
-                    "rename one of the two", location, id_, known[id_],
-                )  # fmt: skip
-            elif id_ not in known:
-                try:
-                    if await here.call(register, here, id_, location):
-                        new.append(id_)
-                except SpecMissing:
-                    del seen[location]  # an upload on its way; looked at again
-        if after != before:
-            await here.call(here.db.save_cursor, source.root, after)
+        try:
+            new += await _from_source(here, source, seen)
+        except WorksetError as error:
+            # one place that cannot be read holds up no other, and no workset that is known
+            log.error("%s is passed over in this cycle: %s", source.root, error)
+            failed.append(error)
+    if failed and len(failed) == len(here.sources):
+        raise failed[-1]
     if new:
         log.info("%d new worksets: %s", len(new), ", ".join(new[:20]))
+    return new
+
+
+async def _from_source(here: Host, source: Source, seen: dict[str, str]) -> list[str]:
+    log, new = get_run_logger(), []
+    before = await here.call(here.db.cursor, source.root)
+    found, after = await here.call(source.find, before)
+    fresh = [(id_, location) for id_, location in found if seen.get(location) != id_]
+    known = await here.call(here.db.known, [id_ for id_, _ in fresh])
+    for id_, location in fresh:
+        if not id_:
+            log.error(
+                "the folder %s is passed over: its name must be 1 to 64 letters, digits, '.', "
+                "'_' or '-'; rename it", location,
+            )  # fmt: skip
+        elif known.get(id_, location) != location:
+            log.error(
+                "the folder %s is passed over: a workset %s is known already, at %s; "
+                "rename one of the two", location, id_, known[id_],
+            )  # fmt: skip
+        elif id_ not in known:
+            try:
+                if await here.call(register, here, id_, location):
+                    new.append(id_)
+            except SpecMissing:
+                continue  # an upload on its way; looked at again
+        # only now: what a hiccup kept from being registered is found again
+        seen[location] = id_
+    if after != before:
+        await here.call(here.db.save_cursor, source.root, after)
     return new
 
 
