@@ -43,8 +43,9 @@ real: $(REAL)/dynamodb/DynamoDBLocal.jar
 	@missing=""; \
 	command -v chromium >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
 	command -v slurmctld >/dev/null || missing="$$missing slurmctld slurmd slurm-client munge"; \
+	[ -x /usr/sbin/sshd ] || missing="$$missing openssh-server"; \
 	command -v java >/dev/null || missing="$$missing openjdk-17-jre-headless"; \
-	if [ -z "$$missing" ]; then echo "chromium, Slurm, Java: there"; \
+	if [ -z "$$missing" ]; then echo "chromium, Slurm, OpenSSH, Java: there"; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	else echo "missing, and not to be installed here (apt-get as root is needed):$$missing"; fi
