@@ -9,6 +9,8 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -57,3 +59,16 @@ def explained(error: ClientError | BotoCoreError, what: str) -> WorksetError:
     if isinstance(error, ConnectionError | HTTPClientError):
         return TransientError(f"{what}: {error}; tried again")
     return ConfigurationError(f"{what}: {error}")
+
+
+def never_sent(error: ClientError | BotoCoreError) -> bool:
+    """Whether a call certainly had no effect: AWS refused it, or was not reached at all."""
+    if isinstance(error, ClientError):
+        return bool(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500) < 500)
+    return isinstance(
+        error,
+        NoCredentialsError
+        | PartialCredentialsError
+        | EndpointConnectionError
+        | ConnectTimeoutError,
+    )

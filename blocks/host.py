@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
@@ -21,13 +22,15 @@ import anyio
 from prefect import runtime
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
+from prefect.events import emit_event
 from prefect.logging import get_logger
 
-from blocks.clusters import Cluster, ClusterWatch
+from blocks.clusters import Cluster
 from blocks.folders import Folder, LocalSource, Source, local_folder
 from blocks.settings import WorksetSettings
 from blocks.signals import cancelled_by_sigterm
 from blocks.state_db import WorksetStateDB
+from blocks.watch import ClusterWatch
 from worksets.config import ProcessorConfig
 from worksets.errors import ConfigurationError, Refused
 from worksets.placement import ClusterView, Limits
@@ -46,7 +49,22 @@ MODULES: Final = {
 }
 """Where each kind of block is; imported when it is used, for AWS's packages take half a second."""
 
+LOOK_WAIT_S: Final = 2.0
+"""Seconds that a cycle waits for the clusters to tell their capacity."""
+
 _current: ContextVar[Host | None] = ContextVar("host", default=None)
+
+
+class Threads:
+    """Runs blocking functions in a number of threads that nobody else waits for."""
+
+    def __init__(self, number: int) -> None:
+        self._limiter = anyio.CapacityLimiter(number)
+
+    async def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await anyio.to_thread.run_sync(
+            lambda: function(*args, **kwargs), limiter=self._limiter
+        )
 
 
 class Host:
@@ -64,14 +82,8 @@ class Host:
         self.placeable: frozenset[str] = frozenset()
         self.live: set[str] = set()
         self.sources: list[Source] = []
-        self._threads = anyio.CapacityLimiter(config.max_workers)
+        self.call = Threads(config.max_workers)
         self._log = get_logger("host")
-
-    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a blocking function in one of this process's `max_workers` threads."""
-        return await anyio.to_thread.run_sync(
-            lambda: function(*args, **kwargs), limiter=self._threads
-        )
 
     @property
     def views(self) -> list[ClusterView]:
@@ -79,9 +91,14 @@ class Host:
         views = []
         for name in sorted(self.placeable):
             watch = self.watches[name]
-            view = watch.cluster.view()
+            view, room = watch.cluster.view(), watch.capacity
             if watch.unreachable:
                 view = view.model_copy(update={"unavailable": watch.unreachable})
+            elif room == 0:
+                why = "no node of it takes jobs now, or others have them all"
+                view = view.model_copy(update={"unavailable": view.unavailable or why})
+            elif room is not None and room < view.max_concurrent_worksets:
+                view = view.model_copy(update={"max_concurrent_worksets": room})
             views.append(view)
         return views
 
@@ -109,13 +126,19 @@ class Host:
         for name, cluster in found.items():
             known = self.watches.get(name)
             if known is None:
-                self.watches[name] = ClusterWatch(cluster, self.call)
+                # threads of its own: a cluster that hangs holds up nothing else
+                tell = partial(self._tell_of_cluster, name)
+                self.watches[name] = ClusterWatch(cluster, Threads(self.config.max_workers), tell)
             elif known.cluster.model_dump() != cluster.model_dump():
                 # only then: what a cluster has seen of its jobs must outlive this look
+                await known.call(known.cluster.close)
                 known.cluster = cluster
         # one that left the settings is still watched for what runs there, but not placed on
         self.placeable = frozenset(found)
         self.sources = [await _load_source(place) for place in self.settings.worksets]
+        looks = [asyncio.ensure_future(self.watches[name].look()) for name in found]
+        # one that takes its time is used as it was last seen
+        await asyncio.wait(looks, timeout=LOOK_WAIT_S)
 
     def open_folder(self, location: str) -> Folder:
         """The workset's folder at a location, through the watched place that it lies in.
@@ -143,6 +166,18 @@ class Host:
             yield
         finally:
             self.live.discard(workset_id)
+
+    def _tell_of_cluster(self, name: str, what: str, message: str) -> None:
+        self._log.warning("%s", message)
+        if self.config.enable_notifications:
+            emit_event(
+                event=f"cluster.{what}",
+                resource={
+                    "prefect.resource.id": f"cluster.{name}",
+                    "prefect.resource.name": name,
+                },
+                payload={"message": message[:2000]},
+            )
 
     async def beat(self) -> None:
         """Renew this process's lease, three times as often as it needs; for ever."""
@@ -192,9 +227,10 @@ async def open_host(settings: str, config: ProcessorConfig | None = None) -> Asy
     finally:
         _current.reset(token)
         heartbeat.cancel()
-        for watch in here.watches.values():
-            watch.close()
         with anyio.CancelScope(shield=True):
+            for watch in here.watches.values():
+                watch.close()
+                await watch.call(watch.cluster.close)
             await here.call(db.drop_lease, here.owner)
 
 

@@ -6,6 +6,7 @@ from prefect.blocks.core import Block
 from pydantic import Field, field_validator, model_validator
 
 from worksets.config import Customer, Name, Pipeline, ProcessorConfig
+from worksets.diagnosis import LogPattern
 from worksets.errors import ConfigurationError
 from worksets.leases import LEASE_S
 from worksets.placement import ClusterView, Limits
@@ -32,6 +33,10 @@ class WorksetSettings(Block):
         "", description="Customer of a workset that names none; empty: it must name one"
     )
     pipelines: dict[Name, Pipeline] = Field(description="Commands of each pipeline")
+    log_patterns: list[LogPattern] = Field(
+        default_factory=list,
+        description="Messages that end this installation's own programs, before the known ones",
+    )
     default_max_retries: int = Field(3, ge=0, le=10, description="Where a workset does not say")
     processor: ProcessorConfig = Field(
         default_factory=lambda: ProcessorConfig(), description="How a processor works"

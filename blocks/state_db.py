@@ -196,6 +196,7 @@ class WorksetStateDB(Block, Store):
         step_runs: tuple[StepRun, ...] = (),
         job_ended: bool = False,
         retry_enabled: bool = True,
+        exhausted: events.Exhausted = "",
     ) -> bool:
         """Record that a workset failed; True if it will be tried again by itself.
 
@@ -212,6 +213,7 @@ class WorksetStateDB(Block, Store):
                 step_runs,
                 job_ended=job_ended,
                 retry_enabled=retry_enabled,
+                exhausted=exhausted,
             ),
         )
         return record.state is State.RETRYING
@@ -279,8 +281,18 @@ class WorksetStateDB(Block, Store):
         self._each((workset_id,), lambda _: events.Wait(reason))
 
     def cancel(self, workset_id: str, reason: str) -> WorksetRecord:
-        """Stop a workset for good; its holder finds out at its next write."""
+        """Stop a workset for good.
+
+        Where a job of it may run, this is a request (`cancel_requested`): a poller stops the job
+        on its cluster, and the workset is cancelled, and its slot free, when the job has ended.
+        """
         return self._transition(workset_id, events.Cancel(reason))
+
+    def stopped(
+        self, workset_id: str, fence: int, step_runs: tuple[StepRun, ...] = ()
+    ) -> WorksetRecord:
+        """A workset that is to be cancelled has no running job any more, as its cluster says."""
+        return self._transition(workset_id, events.Stopped(fence, step_runs))
 
     def ignore(self, workset_id: str, reason: str) -> WorksetRecord:
         return self._transition(workset_id, events.Ignore(reason))

@@ -45,10 +45,12 @@ async def poll_worksets(
     """
     async with open_host(settings, config) as here:
         launcher = Launcher(here, process_workset, launch)
+        cancellations = asyncio.create_task(launcher.watch_for_cancellations())
         try:
             ran = await _cycles(here, launcher, Stop(cycles, duration_seconds, until_done))
             await launcher.drain()
         finally:
+            cancellations.cancel()
             await launcher.stop()
         if ran.error is not None:
             raise ran.error

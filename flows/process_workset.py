@@ -6,9 +6,10 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from blocks.host import open_host
+from tasks.cancel import STOPPED
 from tasks.dispatch import dispatch
 from tasks.labels import flow_run_name, label_by_hand, limited, unlimited
 from tasks.lock import lock
@@ -72,6 +73,8 @@ def _shown(outcome: Outcome) -> State[Any]:
     message = outcome.message[:2000]
     if outcome.state is WorksetState.COMPLETE:
         return Completed(message=message)
+    if outcome.state is WorksetState.CANCELLED:
+        return Cancelled(name=STOPPED, message=message)
     if outcome.state is WorksetState.READY:
         return Completed(name="Waiting", message=message)
     names = {

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.clusters import ClusterJob, ClusterJobRun, ClusterWatch, SubmitUncertain
+from blocks.clusters import SubmitUncertain
 from blocks.host import Host, host
+from blocks.watch import ClusterJob, ClusterJobRun, ClusterWatch
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from tasks.validate import Validated
 from worksets.errors import (
@@ -171,4 +172,6 @@ def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> Job
             for step in steps_to_run(record.completed_steps)
         ),
         manifest=manifest,
+        out_of_memory=record.out_of_memory,
+        out_of_time=record.out_of_time,
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 from prefect import get_run_logger
 from prefect.deployments.flow_runs import arun_deployment
 
 from blocks.host import Host
+from tasks.cancel import LOOK_S, heed_cancelled_runs, stop_job
 from tasks.labels import flow_tags, labelled
 from tasks.recover import orphans
 from worksets.config import Launch
@@ -40,6 +42,7 @@ class Launcher:
         self._children: dict[str, asyncio.Task[Any]] = {}
         self._sent: dict[str, tuple[int, float, frozenset[str]]] = {}
         self._broken: set[str] = set()
+        self._stopping: dict[str, asyncio.Task[None]] = {}
 
     @property
     def busy(self) -> bool:
@@ -48,7 +51,9 @@ class Launcher:
     async def adopt(self, gone: frozenset[str]) -> None:
         """Go on with the worksets that nobody carries any more; once in a full cycle."""
         self._broken.clear()
-        for record in await orphans(self.here, gone):
+        held = await self.here.call(self.here.db.held)
+        self._stop_cancelled(held)
+        for record in orphans(self.here, held, gone):
             get_run_logger().warning(
                 "%s (attempt %d on %s) is carried by nobody; it is gone on with here",
                 record.workset_id, record.attempt, record.cluster_name,
@@ -58,8 +63,14 @@ class Launcher:
     async def cycle(self) -> None:
         """Plan, and start what has a free slot."""
         ready = {record.workset_id: record for record in await self.here.call(self.here.db.ready)}
+        self._stop_cancelled(ready.values())
+        passed_over = {*self._children, *self._broken}
         self.decisions = plan(
-            [r for r in ready.values() if r.workset_id not in {*self._children, *self._broken}],
+            [
+                r
+                for r in ready.values()
+                if r.workset_id not in passed_over and not r.cancel_requested
+            ],
             self.here.views,
             await self._counts(ready),
             self.here.limits,
@@ -72,6 +83,29 @@ class Launcher:
                 await self._start(ready[decision.workset_id], decision.cluster_name or None)
             if decision.action == "stuck":
                 await self._tell_stuck(ready[decision.workset_id], decision.reason)
+
+    async def watch_for_cancellations(self) -> None:
+        """Look every few seconds for what a person has cancelled, and stop it; for ever."""
+        while True:
+            try:
+                for workset_id in await heed_cancelled_runs(self.here):
+                    self._stop_cancelled([await self.here.call(self.here.db.get, workset_id)])
+            except Exception:
+                get_run_logger().exception("cancelled runs were not looked for; tried again")
+            await asyncio.sleep(LOOK_S)
+
+    def _stop_cancelled(self, records: Iterable[WorksetRecord]) -> None:
+        """Stop the jobs of those that are to be cancelled, beside all else that goes on."""
+        for record in records:
+            id_ = record.workset_id
+            if record.cancel_requested and id_ not in self._stopping:
+                stopping = asyncio.create_task(stop_job(self.here, record), name=f"stop {id_}")
+                self._stopping[id_] = stopping
+                stopping.add_done_callback(partial(self._stopped, id_))
+
+    def _stopped(self, workset_id: str, _: asyncio.Task[None]) -> None:
+        self._stopping.pop(workset_id, None)
+        self.wake.set()
 
     async def _tell_stuck(self, record: WorksetRecord, reason: str) -> None:
         """Say why a workset cannot start with what there is now: once, until the reason changes."""
@@ -154,7 +188,7 @@ class Launcher:
 
         Waits for them: they end before their parent, or they could tell nobody that they did.
         """
-        children = list(self._children.values())
+        children = [*self._children.values(), *self._stopping.values()]
         for child in children:
             child.cancel()
         if children:

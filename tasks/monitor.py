@@ -11,7 +11,7 @@ from datetime import timedelta
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.clusters import ClusterJobRun
+from blocks.watch import ClusterJobRun
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.jobs import JobStatus, Phase
 

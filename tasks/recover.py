@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -69,14 +70,16 @@ async def _crash_runs_of(owner: str) -> None:
                 get_run_logger().warning("the run %s is ended: %s", run.name, state.message)
 
 
-async def orphans(here: Host, gone: frozenset[str]) -> list[WorksetRecord]:
+def orphans(here: Host, held: Iterable[WorksetRecord], gone: frozenset[str]) -> list[WorksetRecord]:
     """Worksets that nobody carries any more, though they count as held: their jobs may run.
 
     Those of owners that are gone, and those of this process whose flow run has ended without an
-    answer.
+    answer; but none that is to be cancelled, for its job is only to be stopped.
     """
     return [
         record
-        for record in await here.call(here.db.held)
-        if record.workset_id not in here.live and record.lock_owner in {here.owner, *gone}
+        for record in held
+        if record.workset_id not in here.live
+        and record.lock_owner in {here.owner, *gone}
+        and not record.cancel_requested
     ]

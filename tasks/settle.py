@@ -6,12 +6,15 @@ the time in which the state DB counts the workset: the next one never finds a sl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
+from blocks.clusters import Cluster
 from blocks.host import Host, host
+from tasks.report import failure_report, show
+from worksets.diagnosis import Diagnosis, diagnose
 from worksets.errors import (
     AdmissionRefused,
     ClusterUnreachable,
@@ -19,10 +22,10 @@ from worksets.errors import (
     Refused,
     WorksetError,
     WorksetNotFound,
-    classify_exit,
 )
+from worksets.events import Exhausted
 from worksets.jobs import JobStatus, Phase, steps_to_run
-from worksets.record import HELD, State, StepRun, WorksetRecord
+from worksets.record import HELD, State, Step, StepRun, WorksetRecord
 
 UNREACHABLE_DELAY_S = 30.0
 
@@ -59,24 +62,51 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
         done = await here.call(here.db.complete, record.workset_id, record.fence, runs)
         return _told(here, done, f"complete on {record.cluster_name}, attempt {record.attempt}")
 
-    category: ErrorCategory | None
-    if status.phase is Phase.VANISHED:
-        category = status.category or ErrorCategory.TRANSIENT
-        what = f"the job {status.name} vanished: {status.note}"
+    if failed is None:  # it vanished between two steps, or before the first
         ended_well = {run.step for run in runs if run.exit_code == 0}
-        failed = failed or next(
-            s for s in steps_to_run(record.completed_steps) if s not in ended_well
-        )
-    else:
-        code = next(mark.exit_code for mark in status.steps if mark.step is failed)
-        category, remedy = classify_exit(code or 0)
-        what = f"exit code {code}: {remedy}"
-    assert failed is not None, "a job that ended without success has a step that failed"
-    cluster = here.watch(record.cluster_name).cluster
-    log = await here.call(cluster.log_tail, status.name, failed)
-    details = f"{what}\n{log}".strip()
+        failed = next(s for s in steps_to_run(record.completed_steps) if s not in ended_well)
+    watch = here.watch(record.cluster_name)
+    log = await watch.call(watch.cluster.log_tail, status.name, failed)
+    what, found = _diagnosed(here, status, failed, log)
+    if found.exhausted:
+        found = _with_more(found, watch.cluster, record)
     return await _failed(
-        here, record, failed.value, category, details, job_ended=True, step_runs=runs
+        here,
+        record,
+        failed.value,
+        found.category,
+        "\n".join(part for part in (f"{what}: {found.remedy}", found.line, log) if part),
+        job_ended=True,
+        step_runs=runs,
+        exhausted=found.exhausted,
+        artifact=failure_report(record, failed.value, what, found, log),
+    )
+
+
+def _diagnosed(here: Host, status: JobStatus, failed: Step, log: str) -> tuple[str, Diagnosis]:
+    """What happened, and what that means: by the cluster's word, else by log and exit code."""
+    if status.category is not None or status.phase is Phase.VANISHED:
+        category = status.category or ErrorCategory.TRANSIENT
+        return f"the job {status.name} ended", Diagnosis(category, status.note, status.exhausted)
+    code = next(mark.exit_code for mark in status.steps if mark.step is failed) or 0
+    return f"exit code {code}", diagnose(code, log, here.settings.log_patterns)
+
+
+def _with_more(found: Diagnosis, cluster: Cluster, record: WorksetRecord) -> Diagnosis:
+    """Say what the next attempt is given of what ran out; without more there is no next attempt."""
+    memory = found.exhausted == "memory"
+    times = record.out_of_memory if memory else record.out_of_time
+    had, then = (cluster.given(found.exhausted, n) for n in (times, times + 1))
+    if not had:
+        return found
+    if had != then:
+        return replace(found, remedy=f"{found.remedy}; it had {had}, the next attempt gets {then}")
+    setting = "max_memory_gb" if memory else "max_time_limit_minutes"
+    return replace(
+        found,
+        category=ErrorCategory.CONFIGURATION,
+        remedy=f"{found.remedy}; it had {had}, the most that {cluster.cluster_name} gives: raise "
+        f"{setting} of that cluster, then restore the workset",
     )
 
 
@@ -89,6 +119,8 @@ async def _failed(
     *,
     job_ended: bool,
     step_runs: tuple[StepRun, ...] = (),
+    exhausted: Exhausted = "",
+    artifact: str = "",
 ) -> Outcome:
     await here.call(
         here.db.record_failure,
@@ -100,9 +132,14 @@ async def _failed(
         step_runs=step_runs,
         job_ended=job_ended,
         retry_enabled=here.config.enable_retry,
+        exhausted=exhausted,
     )
     after = await here.call(here.db.get, record.workset_id)
     verdict = after.history[-1].note.rpartition("[")[2].rstrip("]")
+    if artifact:
+        await show(record.workset_id, artifact, verdict)
+    if after.state is State.CANCELLED:
+        return _told(here, after, f"{verdict}; its job has ended")
     return _told(here, after, f"{step} failed, {verdict}: {after.error_details}")
 
 
@@ -137,7 +174,7 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
     record = await here.call(here.db.get, id_)
     if isinstance(error, Refused):
         log.warning("%s", error)
-        done = State.COMPLETE if record.state is State.COMPLETE else None
+        done = record.state if record.state in (State.COMPLETE, State.CANCELLED) else None
         return Outcome(id_, done, str(error))
     mine = progress.fence == record.fence if progress.fence else record.state not in HELD
     if not mine:

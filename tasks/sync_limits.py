@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 
 from prefect import get_run_logger, task
@@ -65,9 +66,12 @@ async def _compare(
 ) -> list[Change]:
     # slots before holders: a workset that ends in between can only make the surplus look smaller
     there = {limit.name: limit for limit in await _all_limits(client)}
-    live = await _live_holders(gone)
+    held = await host().call(host().db.held)
+    count = Counter(scope for record in held for scope in record.scopes)
+    live = Counter(scope for r in held if r.lock_owner not in gone for scope in r.scopes)
     return [
-        Change(name, there.get(name), limit, live.get(scope, 0), surplus.get(name, 0))
+        # a limit that shrank below what is held lets that go on, as the state DB does
+        Change(name, there.get(name), max(limit, count[scope]), live[scope], surplus.get(name, 0))
         for name, (scope, limit) in wanted.items()
     ]
 
@@ -117,14 +121,3 @@ async def _all_limits(client: PrefectClient) -> list[GlobalConcurrencyLimitRespo
         found.extend(page)
         if len(page) < PAGE:
             return found
-
-
-async def _live_holders(gone: frozenset[str]) -> dict[str, int]:
-    """Worksets that count against each scope, without those of owners that are gone."""
-    here = host()
-    counts: dict[str, int] = {}
-    for record in await here.call(here.db.held):
-        if record.lock_owner not in gone:
-            for scope in record.scopes:
-                counts[scope] = counts.get(scope, 0) + 1
-    return counts

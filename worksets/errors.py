@@ -95,35 +95,3 @@ def retry_delay_s(retry: int) -> int:
         raise ValueError("retries are counted from 1")
     # 2 ** 12 is above the cap already: no need to compute a number with a thousand digits
     return int(min(FIRST_DELAY_S ** min(retry, 12), MAX_DELAY_S))
-
-
-# Meaning of a step's exit code, by sysexits.h (BSD) and by the shell's 128 + signal convention.
-EXIT_CODES: Final[dict[int, tuple[ErrorCategory, str]]] = {
-    64: (ErrorCategory.CONFIGURATION, "the command line is wrong; correct the pipeline's command"),
-    65: (ErrorCategory.DATA, "the input is damaged; deliver the FASTQ files again"),
-    66: (ErrorCategory.DATA, "an input file is missing; deliver it again"),
-    69: (ErrorCategory.TRANSIENT, "a service was unavailable"),
-    70: (ErrorCategory.PERMANENT, "the program has a fault of its own; see the log"),
-    71: (ErrorCategory.TRANSIENT, "the operating system refused a call"),
-    73: (ErrorCategory.RESOURCE, "an output file could not be created; is the disk full?"),
-    74: (ErrorCategory.TRANSIENT, "reading or writing a file failed"),
-    75: (ErrorCategory.TRANSIENT, "the program asks to be tried again later"),
-    77: (ErrorCategory.CONFIGURATION, "permission was denied; check the folders' owners"),
-    78: (ErrorCategory.CONFIGURATION, "the program is configured wrongly; correct its settings"),
-    126: (ErrorCategory.CONFIGURATION, "the command is not executable; correct the pipeline"),
-    127: (ErrorCategory.CONFIGURATION, "the command was not found; correct the pipeline"),
-    137: (ErrorCategory.RESOURCE, "killed (signal 9), mostly for want of memory"),
-    143: (ErrorCategory.TRANSIENT, "stopped from outside (signal 15)"),
-}
-
-
-def classify_exit(exit_code: int) -> tuple[ErrorCategory | None, str]:
-    """Class and remedy of a step's exit code; the class is None where no table knows it.
-
-    A negative code is a signal, as Python's `subprocess` reports it.
-    """
-    code = 128 - exit_code if exit_code < 0 else exit_code
-    known = EXIT_CODES.get(code)
-    if known is None:
-        return None, "no table knows this exit code; read the step's log"
-    return known

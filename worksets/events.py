@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from worksets.errors import ErrorCategory
 from worksets.record import AffinityReason, StepRun
 from worksets.registration import Description
+
+Exhausted = Literal["", "memory", "time"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Fail:
     `fence`: the one the record had when the failure was seen. None: an operator's word
     (`record_failure`), whoever holds the workset.
     `job_ended`: evidence shows that no job of this attempt runs any more.
+    `exhausted`: what ran out, so that the next attempt asks its cluster for more of it.
     """
 
     category: ErrorCategory | None
@@ -62,6 +66,7 @@ class Fail:
     step_runs: tuple[StepRun, ...] = ()
     job_ended: bool = False
     retry_enabled: bool = True
+    exhausted: Exhausted = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,17 @@ class ForceRelease:
 
 @dataclass(frozen=True)
 class Cancel:
+    """An operator's word. Where a job may run it is a request: the end comes with the job's end."""
+
     reason: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Evidence: after a request to cancel, no job of the workset runs any more."""
+
+    fence: int
+    step_runs: tuple[StepRun, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,7 @@ Event = (
     | ReleaseStale
     | ForceRelease
     | Cancel
+    | Stopped
     | Ignore
     | Restore
     | SetAffinity

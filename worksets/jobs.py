@@ -17,6 +17,7 @@ from typing import Final
 from pydantic import Field
 
 from worksets.errors import ConfigurationError, ErrorCategory
+from worksets.events import Exhausted
 from worksets.record import STEPS, Frozen, Step, StepRun
 
 PLACEHOLDERS: Final = frozenset(
@@ -70,6 +71,8 @@ class JobSpec(Frozen):
     attempt: int = Field(ge=1)
     steps: tuple[StepCommand, ...] = Field(min_length=1)
     manifest: Manifest
+    out_of_memory: int = Field(0, ge=0, description="earlier attempts that ran out of memory")
+    out_of_time: int = Field(0, ge=0, description="earlier attempts that reached their time limit")
 
     @property
     def name(self) -> str:
@@ -133,7 +136,8 @@ class JobStatus:
     steps: tuple[StepMarkers, ...] = ()
     note: str = ""
     category: ErrorCategory | None = None
-    """Of a VANISHED job, where the cluster says why; None counts as transient."""
+    """Of a job that did not end well, where the cluster itself says why (in `note`)."""
+    exhausted: Exhausted = ""
 
     @property
     def over(self) -> bool:

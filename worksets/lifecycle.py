@@ -34,6 +34,7 @@ from worksets.events import (
     Requeue,
     Restore,
     SetAffinity,
+    Stopped,
     TakeOver,
     Wait,
 )
@@ -43,6 +44,7 @@ from worksets.record import (
     MAX_HISTORY,
     MAX_STEP_RUNS,
     STEPS,
+    UNFINISHED,
     HistoryEntry,
     State,
     Step,
@@ -89,8 +91,10 @@ def _bounded(history: tuple[HistoryEntry, ...], entry: HistoryEntry) -> tuple[Hi
 
 
 def _refuse(record: WorksetRecord, event: Event) -> Refusal:
+    cancelled = f" and to be cancelled ({record.cancel_requested})"
     return Refusal(
-        f"workset {record.workset_id} is {record.state.value}: "
+        f"workset {record.workset_id} is {record.state.value}"
+        f"{cancelled if record.cancel_requested else ''}: "
         f"{type(event).__name__} is not possible from there"
     )
 
@@ -110,7 +114,7 @@ def _fence_lost(record: WorksetRecord, fence: int) -> Refusal:
 
 
 def _lock(record: WorksetRecord, event: Lock, now: datetime) -> WorksetRecord | Refusal:
-    if record.state is not State.READY:
+    if record.state is not State.READY or record.cancel_requested:
         return _refuse(record, event)
     if record.pinned_cluster and record.pinned_cluster != event.cluster_name:
         return Refusal(
@@ -151,7 +155,7 @@ def _take_over(record: WorksetRecord, event: TakeOver, now: datetime) -> Workset
 def _begin(record: WorksetRecord, event: Begin, now: datetime) -> WorksetRecord | Refusal:
     if refusal := _not_the_holder(record, event.fence):
         return refusal
-    if record.state is not State.LOCKED:
+    if record.state is not State.LOCKED or record.cancel_requested:
         return _refuse(record, event)
     attempt = record.attempt + 1
     runs, done = _with_steps(record, event.step_runs)
@@ -198,6 +202,7 @@ def _complete(record: WorksetRecord, event: Complete, now: datetime) -> WorksetR
         step_runs=runs,
         completed_steps=done,
         job_ended=True,
+        cancel_requested="",
         failed_step="",
         error_category=None,
         error_details="",
@@ -247,6 +252,11 @@ def _fail(record: WorksetRecord, event: Fail, now: datetime) -> WorksetRecord | 
         )
     # an operator's word about a running job is no evidence of its end
     ended = event.job_ended or (record.job_ended and record.state is not State.IN_PROGRESS)
+    if record.cancel_requested:
+        outcome, verdict = (
+            _cancelled(record.cancel_requested, ended),
+            f"cancelled: {record.cancel_requested}",
+        )
     return _changed(
         record,
         event,
@@ -262,21 +272,29 @@ def _fail(record: WorksetRecord, event: Fail, now: datetime) -> WorksetRecord | 
         error_category=category,
         error_details=details[:MAX_DETAILS],
         error_known=event.category is not None,
+        out_of_memory=record.out_of_memory + (event.exhausted == "memory"),
+        out_of_time=record.out_of_time + (event.exhausted == "time"),
     )
 
 
 def _postpone(record: WorksetRecord, event: Postpone, now: datetime) -> WorksetRecord | Refusal:
     if refusal := _not_the_holder(record, event.fence):
         return refusal
+    ended = event.job_ended or (record.state is State.LOCKED and record.job_ended)
+    outcome: dict[str, Any] = {
+        "state": State.RETRYING,
+        "retry_after": now + timedelta(seconds=event.delay_s),
+    }
+    if record.cancel_requested:
+        outcome = _cancelled(record.cancel_requested, ended)
     return _changed(
         record,
         event,
         now,
         event.reason,
-        state=State.RETRYING,
+        **outcome,
         lock_owner="",
-        retry_after=now + timedelta(seconds=event.delay_s),
-        job_ended=event.job_ended or (record.state is State.LOCKED and record.job_ended),
+        job_ended=ended,
         error_details=event.reason[:MAX_DETAILS],
     )
 
@@ -320,22 +338,54 @@ def _force_release(
 
 
 def _cancel(record: WorksetRecord, event: Cancel, now: datetime) -> WorksetRecord | Refusal:
-    if record.state not in HELD | {State.READY, State.RETRYING}:
+    if record.state not in UNFINISHED or record.cancel_requested:
         return _refuse(record, event)
+    if not record.job_ended and record.state in HELD:
+        # its job may run: it keeps its slot and its holder until the job is seen at its end
+        return _changed(record, event, now, event.reason, cancel_requested=event.reason)
     return _changed(
         record,
         event,
         now,
         event.reason,
-        state=State.CANCELLED,
+        **_cancelled(event.reason, record.job_ended),
         lock_owner="",
         fence=record.fence + 1,
-        retry_after=None,
+    )
+
+
+def _cancelled(reason: str, ended: bool) -> dict[str, Any]:
+    """The end of a workset that is to be cancelled, or its wait (held by nobody) for its job's."""
+    return {
+        "state": State.CANCELLED if ended else State.READY,
+        "cancel_requested": "" if ended else reason,
+        "retry_after": None,
+    }
+
+
+def _stopped(record: WorksetRecord, event: Stopped, now: datetime) -> WorksetRecord | Refusal:
+    if record.state not in UNFINISHED or not record.cancel_requested:
+        return _refuse(record, event)
+    if event.fence != record.fence:
+        return _fence_lost(record, event.fence)
+    runs, done = _with_steps(record, event.step_runs)
+    return _changed(
+        record,
+        event,
+        now,
+        record.cancel_requested,
+        **_cancelled(record.cancel_requested, ended=True),
+        lock_owner="",
+        fence=record.fence + 1,
+        step_runs=runs,
+        completed_steps=done,
+        job_ended=True,
     )
 
 
 def _ignore(record: WorksetRecord, event: Ignore, now: datetime) -> WorksetRecord | Refusal:
-    if record.state not in {State.READY, State.RETRYING, State.FAILED, State.CANCELLED}:
+    allowed = {State.READY, State.RETRYING, State.FAILED, State.CANCELLED}
+    if record.state not in allowed or record.cancel_requested:
         return _refuse(record, event)
     return _changed(record, event, now, event.reason, state=State.IGNORED, retry_after=None)
 
@@ -389,6 +439,7 @@ _RULES: Final[dict[type[Any], _Rule]] = {
     ReleaseStale: _release_stale,
     ForceRelease: _force_release,
     Cancel: _cancel,
+    Stopped: _stopped,
     Ignore: _ignore,
     Restore: _restore,
     SetAffinity: _set_affinity,

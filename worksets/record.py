@@ -137,6 +137,10 @@ class WorksetRecord(Frozen):
     job_name: str = Field("", description="the last attempt's job on that cluster")
     job_ended: bool = Field(True, description="False unless evidence shows that job at its end")
 
+    out_of_memory: int = Field(0, ge=0, description="attempts that ran out of memory")
+    out_of_time: int = Field(0, ge=0, description="attempts that reached their time limit")
+    cancel_requested: str = Field("", description="why it is to be cancelled, until its job ended")
+
     lock_owner: str = ""
     fence: int = Field(0, ge=0, description="grows by one whenever the lock changes hands")
     version: int = Field(0, ge=0, description="grows by one at every write; the store compares it")

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import time
 from collections.abc import Collection
 from pathlib import Path
-from shlex import quote
-from typing import Final
+from shlex import join, quote
+from typing import Annotated, Any, Final
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from blocks import on_cluster
 from blocks.clusters import Cluster, SubmitUncertain, WorkPaths
 from blocks.slurm.script import (
     SUBMITTING,
+    accounting_shell,
     job_script,
     markers_shell,
     submit_shell,
 )
-from blocks.slurm.states import SQUEUE, Markers, parse_markers, parse_squeue, status
+from blocks.slurm.ssh import SshTransport
+from blocks.slurm.ssm import SsmTransport
+from blocks.slurm.states import (
+    SINFO,
+    SQUEUE,
+    Listed,
+    Markers,
+    parse_markers,
+    parse_nodes,
+    parse_sacct,
+    parse_squeue,
+    status,
+)
 from blocks.slurm.transport import LocalTransport, MayHaveReached, Result
 from worksets.errors import (
     ClusterUnreachable,
@@ -28,6 +42,7 @@ from worksets.errors import (
     ResourceError,
     WorksetError,
 )
+from worksets.events import Exhausted
 from worksets.jobs import JobSpec, JobStatus, Phase
 from worksets.record import Step
 
@@ -40,8 +55,12 @@ UNREACHED: Final = (
     "temporarily unable",
     "MaxSubmitJob",
     "submit limit",
+    "Required partition not available",
+    "Requested partition configuration not available now",
 )
 """Certainly not accepted, and accepted perhaps in a while."""
+OURS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.a[0-9]+")
+"""Names of jobs that are worksets' attempts."""
 UNCERTAIN: Final = ("Socket timed out", "Zero Bytes were transmitted", "Transport endpoint")
 
 
@@ -56,14 +75,23 @@ class SlurmCluster(Cluster):
     _block_type_name = "Slurm Cluster"
     _block_type_slug = "slurm-cluster"
 
-    transport: LocalTransport = Field(
-        default_factory=lambda: LocalTransport(), description="The way to Slurm's commands"
-    )
+    transport: Annotated[
+        LocalTransport | SshTransport | SsmTransport, Field(discriminator="kind")
+    ] = Field(default_factory=lambda: LocalTransport(), description="The way to Slurm's commands")
     work_folder: str = Field(description="Absolute path, shared by all nodes; made if missing")
     partition: str = Field("", description="Partition; empty: Slurm's default")
     account: str = Field("", description="Account that is charged; empty: the user's default")
     qos: str = Field("", description="Quality of service; empty: the default")
     time_limit_minutes: int = Field(1440, ge=1, description="Time limit of a job, minutes")
+    retry_factor: float = Field(
+        1.5, ge=1, description="What ran out of memory or time gets so many times more next time"
+    )
+    max_memory_gb: float | None = Field(
+        None, gt=0, description="Most memory a retry asks for, GB; None: 4 × memory_gb_per_workset"
+    )
+    max_time_limit_minutes: int | None = Field(
+        None, ge=1, description="Longest time limit a retry asks for; None: 4 × time_limit_minutes"
+    )
     python: str = Field("python3", description="Python 3.9+ on the nodes, for stage and export")
     region: str = Field("", description="AWS region in which the cluster is")
     availability_zone: str = Field("", description="Availability zone in which it is")
@@ -71,6 +99,11 @@ class SlurmCluster(Cluster):
 
     _prepared: bool = PrivateAttr(default=False)
     _missing_since: dict[str, float] = PrivateAttr(default_factory=dict)
+
+    @field_validator("transport", mode="before")
+    @classmethod
+    def _here_unless_said(cls, value: Any) -> Any:
+        return {"kind": "local", **value} if isinstance(value, dict) else value
 
     # --- Where things are ---
 
@@ -102,31 +135,46 @@ class SlurmCluster(Cluster):
             f"{job}/job.sh": job_script(spec, job.rpartition("/")[0], paths.work_dir),
         }
         shell = submit_shell(
-            [job, paths.inputs, paths.results], files, job, self._sbatch(spec.name, job)
+            [job, paths.inputs, paths.results], files, job, self._sbatch(spec, job)
         )
         what = f"{spec.name} on {self.cluster_name}"
         try:
-            done = self.transport.run(["sh", "-s"], shell)
+            done = self.transport.run(shell)
         except MayHaveReached as error:
             raise SubmitUncertain(f"{what}: {error}; it is looked up again") from error
         if done.returncode != 0:
             raise _why_not(what, done)
 
-    def _sbatch(self, name: str, job: str) -> list[str]:
+    def _sbatch(self, spec: JobSpec, job: str) -> list[str]:
         chosen = {
             "partition": self.partition,
             "account": self.account,
             "qos": self.qos,
-            "time": str(self.time_limit_minutes),
+            "time": str(self._minutes(spec.out_of_time)),
             "cpus-per-task": str(self.vcpus_per_workset),
-            "mem": f"{round(self.memory_gb_per_workset * 1000)}M",
-            "job-name": name,
+            "mem": f"{round(self._memory_gb(spec.out_of_memory) * 1000)}M",
+            "job-name": spec.name,
             "output": f"{job}/slurm.log",
         }
         options = [f"--{key}={value}" for key, value in chosen.items() if value]
         # Slurm must not start a job again by itself: attempts are counted here
         fixed = ["--parsable", "--nodes=1", "--ntasks=1", "--no-requeue", "--open-mode=append"]
         return ["sbatch", *fixed, *options, f"{job}/job.sh"]
+
+    def _memory_gb(self, times: int) -> float:
+        most = self.max_memory_gb or 4 * self.memory_gb_per_workset
+        raised = self.memory_gb_per_workset * self.retry_factor**times
+        return max(self.memory_gb_per_workset, min(raised, most))
+
+    def _minutes(self, times: int) -> int:
+        most = self.max_time_limit_minutes or 4 * self.time_limit_minutes
+        raised = round(self.time_limit_minutes * self.retry_factor**times)
+        return max(self.time_limit_minutes, min(raised, most))
+
+    def given(self, exhausted: Exhausted, times: int) -> str:
+        if exhausted == "memory":
+            return f"{self._memory_gb(times):g} GB"
+        return f"{self._minutes(times)} minutes" if exhausted else ""
 
     def _prepare(self) -> None:
         """Make the work folder and put the programs there that jobs start, once for each version.
@@ -144,7 +192,7 @@ class SlurmCluster(Cluster):
         lines.append(f"mv -T {quote(folder)}.$$ {quote(folder)} || [ -d {quote(folder)} ]")
         what = f"sending the programs to {self.cluster_name}"
         try:
-            done = self.transport.run(["sh", "-s"], "\n".join(lines))
+            done = self.transport.run("\n".join(lines))
         except MayHaveReached as error:
             raise ClusterUnreachable(f"{what}: {error}") from error
         if done.returncode != 0:
@@ -155,7 +203,7 @@ class SlurmCluster(Cluster):
 
     def observe(self, names: Collection[str]) -> dict[str, JobStatus]:
         self._prepare()
-        listed = parse_squeue(self._ask("squeue", " ".join(map(quote, (*SQUEUE, "--me")))))
+        listed = parse_squeue(self._ask("squeue", join((*SQUEUE, "--me"))))
         seen: dict[str, JobStatus] = {}
         for name in names:
             if name in listed and listed[name].active:
@@ -167,23 +215,40 @@ class SlurmCluster(Cluster):
             return seen
         ended = frozenset(name for name in rest if name in listed)
         markers = parse_markers(self._ask("markers", markers_shell(rest, ended)))
+        found = {name: markers.get(name, Markers(readable=False)) for name in rest}
         for name in rest:
-            found = status(name, listed.get(name), markers.get(name, Markers(readable=False)))
-            seen[name] = self._believed(found, forgotten=name not in listed)
+            seen[name] = status(name, listed.get(name), found[name])
+        forgotten = {n for n in rest if n not in listed and seen[n].phase is Phase.VANISHED}
+        if begun := {name for name in forgotten if seen[name].steps}:
+            said = parse_sacct(self._ask("sacct", accounting_shell(begun)))
+            for name in begun:
+                seen[name] = self._believed(seen[name], said.get(name), found[name])
+        for name in self._missing_since.keys() & rest.keys() - begun:
+            del self._missing_since[name]
         return seen
 
-    def _believed(self, found: JobStatus, *, forgotten: bool) -> JobStatus:
-        """A job that had begun is gone only when Slurm has not known it for a while.
+    def _believed(self, seen: JobStatus, said: Listed | None, found: Markers) -> JobStatus:
+        """What became of a job that had begun, left no end marker, and that Slurm does not list.
 
-        A controller that was just started again may bring it back.
+        Slurm's accounting knows, or nobody does: then it is gone only when Slurm has not known it
+        for a while, for a controller that was just started again may bring it back.
         """
-        if not (forgotten and found.phase is Phase.VANISHED and found.steps):
-            self._missing_since.pop(found.name, None)
-            return found
-        since = self._missing_since.setdefault(found.name, time.monotonic())
+        if said is not None:
+            return status(seen.name, said, found)
+        since = self._missing_since.setdefault(seen.name, time.monotonic())
         if time.monotonic() - since < FORGOTTEN_S:
-            return JobStatus(found.name, Phase.RUNNING, found.steps, "Slurm does not list it now")
-        return found
+            return JobStatus(seen.name, Phase.RUNNING, seen.steps, "Slurm does not list it now")
+        return seen
+
+    def capacity(self) -> int | None:
+        """By `sinfo`: what the nodes that take jobs could hold, less what others run there."""
+        sinfo = join((*SINFO, *(["-p", self.partition] if self.partition else [])))
+        ours = join(("squeue", "-h", "--me", "-t", "R,CG", "-o", "%j"))
+        said = self._ask("sinfo", f"{sinfo} && echo @ && {ours}")
+        nodes, _, jobs = said.partition("@\n")
+        running = sum(bool(OURS.fullmatch(name)) for name in jobs.splitlines())
+        found = parse_nodes(nodes, self.vcpus_per_workset, self.memory_gb_per_workset)
+        return min(found.room, found.free + running)
 
     def cancel(self, name: str) -> None:
         claim = quote(f"{self._job_dir(name)}/claim")
@@ -203,10 +268,13 @@ class SlurmCluster(Cluster):
         )
         return self._ask(f"reading the log of {name}", shell)[-max_chars:].strip()
 
+    def close(self) -> None:
+        self.transport.close()
+
     def _ask(self, what: str, shell: str) -> str:
         """What a shell there prints; nothing is changed by asking twice."""
         try:
-            done = self.transport.run(["sh", "-s"], shell)
+            done = self.transport.run(shell)
         except MayHaveReached as error:
             raise ClusterUnreachable(f"{self.cluster_name}: {what}: {error}") from error
         if done.returncode != 0:

@@ -5,7 +5,7 @@ Every text is quoted by `shlex.quote`; a workset's own words never stand where a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from shlex import join, quote
 
 from worksets.jobs import JobSpec
@@ -89,3 +89,22 @@ def markers_shell(jobs: Mapping[str, str], ended: frozenset[str]) -> str:
             "fi",
         ]
     return "\n".join([*lines, "exit 0", ""])
+
+
+def accounting_shell(names: Iterable[str]) -> str:
+    """The shell that prints `NAME|STATE` of ended jobs, from slurmdbd or the jobcomp file.
+
+    Nothing where a cluster has neither.
+    """
+    names = sorted(names)
+    fields = "-nP -o JobName,State"
+    wanted = " ".join(f"-e {quote(f'{name}|')}" for name in names)
+    return "\n".join(
+        [
+            f"found=$(sacct {fields} -X -S now-30days --name={quote(','.join(names))} 2>/dev/null)"
+            f" || found=$(sacct -c {fields} 2>/dev/null)",
+            f'printf "%s\\n" "$found" | grep -F {wanted}',
+            "exit 0",
+            "",
+        ]
+    )

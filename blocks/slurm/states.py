@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import Final
 
 from worksets.errors import ErrorCategory
+from worksets.events import Exhausted
 from worksets.jobs import JobStatus, Phase, StepMarkers
 from worksets.record import STEPS, Step
 
 SQUEUE: Final = ("squeue", "-h", "-t", "all", "-o", "%i|%j|%T|%r")
+SINFO: Final = ("sinfo", "-h", "-N", "-o", "%N|%m|%T|%C")
 
-ENDED: Final = {
+ENDED: Final[dict[str, tuple[ErrorCategory | None, str]]] = {
     "COMPLETED": (None, "ended"),
     "FAILED": (ErrorCategory.TRANSIENT, "the job could not be launched or was killed"),
     "CANCELLED": (ErrorCategory.TRANSIENT, "the job was cancelled on the cluster"),
@@ -26,10 +28,17 @@ ENDED: Final = {
     "BOOT_FAIL": (ErrorCategory.TRANSIENT, "its node did not start"),
     "REVOKED": (ErrorCategory.TRANSIENT, "another cluster took it"),
     "DEADLINE": (ErrorCategory.RESOURCE, "it would not have ended before its deadline"),
-    "TIMEOUT": (ErrorCategory.RESOURCE, "it reached its time limit; raise time_limit_minutes"),
-    "OUT_OF_MEMORY": (ErrorCategory.RESOURCE, "it ran out of memory; raise memory_gb"),
+    "TIMEOUT": (ErrorCategory.RESOURCE, "it reached its time limit"),
+    "OUT_OF_MEMORY": (ErrorCategory.RESOURCE, "it ran out of memory"),
 }
 """Ends, with the class of error of a job that left no end marker. Any other state is no end."""
+EXHAUSTED: Final[dict[str, Exhausted]] = {"TIMEOUT": "time", "OUT_OF_MEMORY": "memory"}
+TELLING: Final = frozenset(
+    {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "TIMEOUT", "OUT_OF_MEMORY"}
+)
+"""Ends that say why a step of theirs ended badly, better than its exit code does."""
+IN_USE: Final = frozenset({"idle", "allocated", "mixed", "completing", "planned", "reserved"})
+"""States of nodes that take jobs (sinfo(1), NODE STATE CODES)."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,51 @@ def parse_squeue(text: str) -> dict[str, Listed]:
         if len(fields) == 4:
             found.setdefault(fields[1], []).append((fields[2], fields[3]))
     return {name: Listed(tuple(states)) for name, states in found.items()}
+
+
+def parse_sacct(text: str) -> dict[str, Listed]:
+    """Ended jobs by name from the lines `NAME|STATE` of sacct; a state may say `CANCELLED by 0`."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in text.splitlines():
+        name, _, said = line.partition("|")
+        state = said.strip(" |").partition(" ")[0]
+        if state in ENDED:
+            found.setdefault(name, []).append((state, "accounting"))
+    return {name: Listed(tuple(states)) for name, states in found.items()}
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Room on the nodes that take jobs, in worksets: in all, and free now."""
+
+    room: int
+    free: int
+
+
+def parse_nodes(text: str, vcpus: int, memory_gb: float) -> Nodes:
+    """Room from `SINFO`'s output: one line a node and partition, each node counted once.
+
+    A node powered down (`~`) or on its way up (`#`) takes jobs; one that does not respond (`*`),
+    is in maintenance (`$`), drained, down or failing does not. Of a node's CPUs those of jobs
+    count for `room`, those in no state of use (`other`) do not.
+    """
+    room = free = 0
+    for name in (nodes := dict(_nodes(text))):
+        state, memory_mb, allocated, idle = nodes[name]
+        if state.rstrip("~#!%@^-") not in IN_USE:
+            continue
+        by_memory = int(memory_mb / (memory_gb * 1000))
+        room += min((allocated + idle) // vcpus, by_memory)
+        free += min(idle // vcpus, by_memory)
+    return Nodes(room, free)
+
+
+def _nodes(text: str) -> Iterable[tuple[str, tuple[str, int, int, int]]]:
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) == 4:
+            allocated, idle, *_ = map(int, fields[3].split("/"))
+            yield fields[0], (fields[2].lower(), int(fields[1].rstrip("+")), allocated, idle)
 
 
 @dataclass
@@ -100,7 +154,11 @@ def status(name: str, listed: Listed | None, found: Markers) -> JobStatus:
     """
     marks = tuple(_marks(found))
     all_ended = bool(found.steps) and all(step in found.exits for step in found.steps)
-    if all_ended or any(code != 0 for _, code in found.exits.values()):
+    broken_off = any(code != 0 for _, code in found.exits.values())
+    state, note, category = _said(listed)
+    if broken_off and state in TELLING:
+        return JobStatus(name, Phase.ENDED, marks, note, category, EXHAUSTED.get(state, ""))
+    if all_ended or broken_off:
         return JobStatus(name, Phase.ENDED, marks)
     if not found.readable:
         return JobStatus(name, Phase.UNKNOWN, note="its folder cannot be read")
@@ -108,14 +166,17 @@ def status(name: str, listed: Listed | None, found: Markers) -> JobStatus:
         return JobStatus(name, Phase.ABSENT)
     if found.sealed and listed is None:
         note = "Slurm has forgotten it before it began; it is sealed and never will"
-        return JobStatus(name, Phase.VANISHED, marks, note, ErrorCategory.TRANSIENT)
+    return JobStatus(name, Phase.VANISHED, marks, note, category, EXHAUSTED.get(state, ""))
+
+
+def _said(listed: Listed | None) -> tuple[str, str, ErrorCategory]:
+    """The state in which Slurm has a job, what that means, and its class of error."""
     if listed is None:
-        note = "it began, and Slurm knows it no more"
-        return JobStatus(name, Phase.VANISHED, marks, note, ErrorCategory.TRANSIENT)
+        return "", "it began, and Slurm knows it no more", ErrorCategory.TRANSIENT
     state, reason = _worst(listed)
-    category, remedy = ENDED[state]
-    note = f"Slurm says {state} ({reason}): {remedy}"
-    return JobStatus(name, Phase.VANISHED, marks, note, category or ErrorCategory.TRANSIENT)
+    category, meaning = ENDED[state]
+    note = f"Slurm says {state} ({reason}): {meaning}" if reason else f"{state}: {meaning}"
+    return state, note, category or ErrorCategory.TRANSIENT
 
 
 def _worst(listed: Listed) -> tuple[str, str]:

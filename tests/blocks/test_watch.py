@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from blocks.clusters import ClusterWatch, JobMissing
 from blocks.local_cluster import LocalCluster
+from blocks.watch import ClusterWatch, JobMissing
 from tests.virtual_time import run
 from worksets.errors import ClusterUnreachable
 from worksets.jobs import JobStatus, Phase
@@ -94,17 +94,56 @@ def test_one_question_for_all_the_jobs_of_a_cluster(watch):
 
 def test_jobs_of_an_unreachable_cluster_are_unknown_and_it_is_avoided_and_asked_ever_less(watch):
     watch.cluster._down = (5.0, 20 * MINUTE)
+    told = []
+    watch._tell = lambda *words: told.append(words)
 
     async def main():
         job = asyncio.create_task(ended(watch, "w", 10))
         await asyncio.sleep(10 * MINUTE)
         assert not job.done() and "no route to host" in watch.unreachable
+        assert [what for what, _ in told] == ["unreachable"]
         assert 0 <= await job <= 20 * MINUTE + 170
         assert watch.unreachable == ""
 
     run(main())
+    assert [what for what, _ in told] == ["unreachable", "reachable"]
     asked_while_down = [at for at, _ in watch.cluster._asked if 5 <= at < 20 * MINUTE]
     assert len(asked_while_down) < 20
+
+
+def test_a_hiccup_of_two_questions_is_nobodys_business(watch):
+    watch.cluster._down = (5.0, 6.0)
+    told = []
+    watch._tell = lambda *words: told.append(words)
+
+    async def main():
+        assert 0 <= await ended(watch, "w", 20) <= 2
+
+    run(main())
+    assert told == []
+
+
+def test_a_cluster_on_which_nothing_runs_is_back_when_it_says_its_capacity(watch):
+    told, asked = [], []
+    watch._tell = lambda what, _: told.append(what)
+
+    def capacity():
+        asked.append(round(asyncio.get_running_loop().time()))
+        if len(asked) <= 4:
+            raise ClusterUnreachable("no route")
+        return 7
+
+    watch.cluster.__dict__["capacity"] = capacity
+
+    async def main():
+        for _ in range(10):
+            await watch.look()
+            await asyncio.sleep(5)
+        assert watch.unreachable == "" and watch.capacity == 7
+
+    run(main())
+    assert told == ["unreachable", "reachable"]
+    assert asked == [0, 5, 10, 20, 40, 45]  # after 2, 4, 8 and 16 s, and not every 5
 
 
 def test_a_job_that_is_gone_is_not_waited_for_for_ever_and_a_moment_is_not_for_ever(watch):

@@ -222,13 +222,13 @@ def submit_and_die(cluster, job, after_s):
         f"{folder}/job.sh": job_script(job, folder.rpartition("/")[0], paths.work_dir),
     }
     shell = submit_shell(
-        [folder, paths.inputs, paths.results], files, folder, cluster._sbatch(job.name, folder)
+        [folder, paths.inputs, paths.results], files, folder, cluster._sbatch(job, folder)
     )
     process = subprocess.Popen(
         ["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True, env={**os.environ, **cluster.transport.environment},
+        start_new_session=True,
     )  # fmt: skip
-    process.stdin.write(shell.encode())
+    process.stdin.write(cluster.transport._whole(shell).encode())
     process.stdin.close()
     time.sleep(after_s)
     os.killpg(process.pid, signal.SIGKILL)

@@ -9,7 +9,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from worksets import events as ev
 from worksets import lifecycle as lc
 from worksets.errors import ErrorCategory, retry_delay_s
-from worksets.record import HELD, MAX_HISTORY, STEPS, AffinityReason, State, StepRun, WorksetRecord
+from worksets.record import (
+    HELD,
+    MAX_HISTORY,
+    STEPS,
+    UNFINISHED,
+    AffinityReason,
+    State,
+    StepRun,
+    WorksetRecord,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -107,6 +116,14 @@ class LifeCycle(RuleBasedStateMachine):
     def postpone(self, owner, ended):
         self.holder_writes(owner, ev.Postpone(self.fences[owner], "r", 1.0, ended))
 
+    @rule(fence=st.integers(0, 30) | st.none(), codes=st.sampled_from([(), (143,), (0, 0, 0)]))
+    def the_job_is_seen_at_its_end(self, fence, codes):
+        before, runs = self.record, steps_from(self.record, codes)
+        fence = before.fence if fence is None else fence
+        if self.send(ev.Stopped(fence, runs)):
+            assert before.cancel_requested and fence == before.fence
+            assert self.record.state is State.CANCELLED
+
     @rule(
         event=st.one_of(
             st.just(ev.Requeue()),
@@ -136,6 +153,9 @@ class LifeCycle(RuleBasedStateMachine):
         ended_well = [(run.step, run.exit_code) for run in record.step_runs if run.exit_code == 0]
         assert len(ended_well) == len(set(ended_well)), "a finished step ran again"
         assert len(record.history) <= MAX_HISTORY
+        waits_for_its_job = record.state in UNFINISHED and not record.job_ended
+        assert not record.cancel_requested or waits_for_its_job
+        assert record.state is not State.CANCELLED or record.job_ended
 
 
 def steps_from(record, codes):
@@ -189,3 +209,26 @@ def test_a_workset_whose_job_may_run_stays_on_its_cluster():
     freed = lc.apply(record, ev.ForceRelease("r"), NOW)
     assert isinstance(lc.apply(freed, ev.Lock("q", "b", "r"), NOW), lc.Refusal)
     assert lc.apply(freed, ev.Lock("q", "a", "r"), NOW).state is State.LOCKED
+
+
+def test_a_running_workset_is_cancelled_when_its_job_has_ended_and_not_before():
+    record = lc.apply(lc.apply(new(), ev.Lock("p", "a", "r"), NOW), ev.Begin(1), NOW)
+    asked = lc.apply(record, ev.Cancel("enough"), NOW)
+    assert asked.state is State.IN_PROGRESS and asked.scopes, "its job still takes the slot"
+    runs = steps_from(asked, (0, 143))
+    failed = ev.Fail(ErrorCategory.TRANSIENT, "killed", "run", 1, runs, job_ended=True)
+    ended = lc.apply(asked, failed, NOW)
+    assert (ended.state, ended.retry_after, ended.retry_count) == (State.CANCELLED, None, 0)
+    done = lc.apply(asked, ev.Complete(1, steps_from(asked, (0, 0, 0))), NOW)
+    assert done.state is State.COMPLETE, "it was faster than the word"
+    freed = lc.apply(asked, ev.ForceRelease("r"), NOW)
+    assert isinstance(lc.apply(freed, ev.Lock("q", "a", "r"), NOW), lc.Refusal)
+    assert lc.apply(freed, ev.Stopped(freed.fence), NOW).state is State.CANCELLED
+
+
+def test_what_ran_out_is_counted_for_the_next_attempt():
+    record = lc.apply(lc.apply(new(), ev.Lock("p", "a", "r"), NOW), ev.Begin(1), NOW)
+    for kind, counts in (("memory", (1, 0)), ("time", (0, 1)), ("", (0, 0))):
+        event = ev.Fail(ErrorCategory.RESOURCE, "x", "run", fence=1, job_ended=True, exhausted=kind)
+        after = lc.apply(record, event, NOW)
+        assert (after.out_of_memory, after.out_of_time) == counts

@@ -1,0 +1,108 @@
+"""cancel: what a person cancels, in Prefect's UI or in the state DB, ends on its cluster too.
+
+A cancelled run becomes a request in the state DB; a requested workset's job is stopped on its
+cluster; the workset is cancelled, and its slot free, when the job is seen at its end. Each of the
+three may be repeated by any process, so that a crash between them loses nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Crashed
+
+from blocks.host import Host
+from worksets.errors import ClusterUnreachable, Refused, WorksetError, WorksetNotFound
+from worksets.jobs import Phase
+from worksets.record import HELD, WorksetRecord
+
+LOOK_S: Final = 5.0
+"""Seconds between two looks for runs that a person has cancelled."""
+STOPPED: Final = "Stopped"
+"""Name of the state of a cancelled run whose workset is cancelled, too."""
+PAGE: Final = 200
+
+
+async def heed_cancelled_runs(here: Host) -> list[str]:
+    """Ask the state DB to cancel the worksets whose runs a person has cancelled; their ids."""
+    asked: list[str] = []
+    by_a_person = FlowRunFilter(
+        state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Cancelling", "Cancelled"]))
+    )
+    ours = FlowFilter(name=FlowFilterName(any_=["process_workset"]))
+    async with get_client() as client:
+        runs = await client.read_flow_runs(
+            flow_filter=ours, flow_run_filter=by_a_person, limit=PAGE
+        )
+        for run in runs:
+            if run.parameters.get("settings", "default") != here.name:
+                continue
+            workset_id = str(run.parameters["workset_id"])
+            if run.state_type is StateType.CANCELLED:
+                if end := await _not_meant(client, run):
+                    await client.set_flow_run_state(run.id, end, force=True)
+                    continue
+            elif workset_id in asked:
+                continue
+            if await _request(here, workset_id, run.name):
+                asked.append(workset_id)
+            if run.state_type is StateType.CANCELLED or workset_id not in here.live:
+                # a run that lives ends by itself, with its job
+                end = Cancelled(name=STOPPED, message=f"workset {workset_id} is cancelled with it")
+                await client.set_flow_run_state(run.id, end, force=True)
+    return asked
+
+
+async def _not_meant(client: PrefectClient, run: FlowRun) -> State[Any] | None:
+    """The honest end of a cancelled run that nobody cancelled for its workset's sake."""
+    if run.start_time is None:
+        return Cancelled(name=STOPPED, message="it had not begun; its workset is not touched")
+    if run.parent_task_run_id is not None:
+        return Crashed(message="its poller was cancelled; another goes on with its workset")
+    return None
+
+
+async def _request(here: Host, workset_id: str, run_name: str) -> bool:
+    try:
+        await here.call(here.db.cancel, workset_id, f"the run {run_name} was cancelled in Prefect")
+    except (Refused, WorksetNotFound):
+        return False  # it has ended, or somebody was faster
+    get_run_logger().warning("%s is to be cancelled, as the run %s was", workset_id, run_name)
+    return True
+
+
+async def stop_job(here: Host, record: WorksetRecord) -> None:
+    """Stop the job of a workset that is to be cancelled, and say so when it has ended.
+
+    One that cannot be stopped now is stopped in a later cycle: the request stays.
+    """
+    log = get_run_logger()
+    try:
+        watch = here.watch(record.cluster_name)
+        await watch.call(watch.cluster.cancel, record.job_name)
+        seen = await watch.call(watch.cluster.observe, [record.job_name])
+    except WorksetError as error:
+        if isinstance(error, ClusterUnreachable):
+            here.watch(record.cluster_name).failed(error)
+        log.warning("%s is not stopped yet: %s; tried again", record.job_name, error)
+        return
+    status = seen[record.job_name]
+    ended_well = status.phase is Phase.ENDED and status.failed_step is None
+    if not status.over or (ended_well and record.state in HELD):
+        return  # it is on its way out, or was faster: its holder writes that
+    runs = status.step_runs(record.attempt, record.cluster_name)
+    try:
+        await here.call(here.db.stopped, record.workset_id, record.fence, runs)
+    except Refused:
+        return  # its holder saw the end, too
+    log.warning("%s is cancelled: %s has ended", record.workset_id, record.job_name)
