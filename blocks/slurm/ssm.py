@@ -20,6 +20,8 @@ SHOWN: Final = 24_000
 SHOWN_ERRORS: Final = 8_000
 DELIVERY_S: Final = 30
 """Seconds in which the agent must have taken the command; the least that AWS allows."""
+GRACE_S: Final = 30
+"""Seconds beyond a script's own time for which its answer is waited for."""
 NOT_REACHED: Final = frozenset(
     {"DeliveryTimedOut", "Undeliverable", "AccessDenied", "InvalidPlatform", "Delivery Timed Out"}
 )
@@ -51,7 +53,7 @@ class SsmTransport(Transport):
 
     def run(self, script: str, timeout_s: float = TIMEOUT_S) -> Result:
         command_id = self._send(script, timeout_s)
-        deadline, pause = time.monotonic() + timeout_s + DELIVERY_S, self.poll_min_s
+        deadline, pause = time.monotonic() + timeout_s + GRACE_S, self.poll_min_s
         while time.monotonic() < deadline:
             time.sleep(pause)
             pause = min(pause * 1.5, 2.0)
@@ -72,7 +74,7 @@ class SsmTransport(Transport):
                 self._whole_output(seen, command_id, "stderr"),
             )
         raise MayHaveReached(
-            f"{self.instance_id} gave no answer for {timeout_s + DELIVERY_S:g} s "
+            f"{self.instance_id} gave no answer for {timeout_s + GRACE_S:g} s "
             f"(command {command_id})"
         )
 
