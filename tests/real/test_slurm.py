@@ -4,9 +4,13 @@ import os
 import signal
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from blocks.clusters import SubmitUncertain
 from blocks.slurm.cluster import SlurmCluster
@@ -16,6 +20,7 @@ from tests import slurm
 from worksets.errors import ClusterUnreachable, ConfigurationError, ErrorCategory
 from worksets.jobs import JobSpec, Manifest, Phase, StepCommand
 from worksets.record import State, Step
+from worksets.spec import is_identifier, parse_spec
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -261,3 +266,68 @@ def test_a_poller_over_two_slurm_clusters_that_dies_and_is_followed(site, two, t
     site.assert_each_step_ran_once(worksets)
     placed = {record.cluster_name for record in site.db.list_worksets() if record.cluster_name}
     assert len(placed) == 2
+
+
+HOSTILE = [
+    "a\nb", "'; touch pwned; '", '"$(touch pwned)"', "`touch pwned`", "|touch pwned",
+    "a|b|c|RUNNING", "%j%i", "--wrap=touch pwned", "-n", "#SBATCH --array=1-9", "\\",
+    "ünï ✓", "$HOME", "{workset_id}", "7|w.a1|COMPLETED|None", "@ w.a1", "x" * 2000, "",
+    " ", "\t", "*", "~", "&", ">pwned", "<", "!",
+]  # fmt: skip
+words = st.sampled_from(HOSTILE) | st.text(
+    st.characters(exclude_characters="\0", codec="utf-8"), max_size=30
+)
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", fullmatch=True).filter(is_identifier)
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    worksets=st.lists(
+        st.tuples(names, st.lists(words, min_size=1, max_size=4), st.dictionaries(words, words)),
+        min_size=4, max_size=8, unique_by=lambda each: each[0],
+    ),
+    strangers=st.lists(words.filter(str.strip), max_size=3),
+)  # fmt: skip
+def test_hostile_text_runs_nothing_and_confuses_no_parser_on_a_real_slurm(
+    two, tmp_path, worksets, strangers
+):
+    """From the YAML to squeue: what is not lawful is refused, all else arrives as it is."""
+    place = tmp_path / uuid.uuid4().hex
+    place.mkdir()
+    work = place / "it's $(touch pwned) | `touch pwned`; é"
+    cluster = on(two[0], work)
+    for name in strangers:
+        # jobs of the same user with names of anybody's making stand in the same queue
+        two[0].call("sbatch", "-J", name, "-o", "/dev/null", "--mem=50M", "--wrap=true")
+    jobs = {}
+    for id_, argv, texts in worksets:
+        for key, text in texts.items():
+            data = yaml.safe_dump(
+                {"samples": [{"sample_id": text, "fastq_r1": key}], "comment": text}
+            )
+            try:
+                spec_ = parse_spec(data.encode()).spec
+            except ConfigurationError:
+                continue
+            assert all(is_identifier(sample.sample_id) for sample in spec_.samples)
+        job = JobSpec(
+            workset_id=id_, attempt=1,
+            steps=(StepCommand(step="run", argv=("printf", "%s\\0", *argv)),),
+            manifest=Manifest(
+                workset_id=id_, customer_id="c", reference_genome="hg38", pipeline="p", attempt=1,
+                source="/x", export_to="/y",
+                samples=tuple({"sample_id": k, "comment": v} for k, v in texts.items()),
+            ),
+        )  # fmt: skip
+        cluster.submit(job)
+        jobs[job.name] = (job, argv)
+    for name, (job, argv) in jobs.items():
+        status = until(cluster, name)
+        assert status.phase is Phase.ENDED and status.failed_step is None, status
+        folder = Path(cluster._job_dir(name))
+        assert (folder / "run.log").read_bytes().decode().split("\0")[:-1] == argv
+        manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+        assert manifest == job.manifest
+    assert not list(place.rglob("pwned")) and not Path("pwned").exists()
