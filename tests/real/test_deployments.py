@@ -38,6 +38,22 @@ async def main():
             print(run.name, run.state.type.value, bool(run.deployment_id))
 asyncio.run(main())
 """
+CANCEL = """
+import asyncio, sys
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import *
+from prefect.client.schemas.objects import StateType
+from prefect.states import State
+async def main():
+    which, what = sys.argv[1:]
+    tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"workset:{what}"]))
+    one = FlowRunFilter(id=FlowRunFilterId(any_=[what])) if which == "run" else tagged
+    async with get_client() as client:
+        [run] = await client.read_flow_runs(flow_run_filter=one)
+        # what the UI's cancel button sends
+        await client.set_flow_run_state(run.id, State(type=StateType.CANCELLING))
+asyncio.run(main())
+"""
 POLL, ONE = "poll_worksets/poll-worksets", "process_workset/process-workset"
 
 
@@ -106,3 +122,30 @@ def test_each_workset_as_its_own_flow_run(site, deployed):
     site.assert_each_step_ran_once(worksets)
     for id_ in worksets:
         assert site.call("-c", COUNT, id_).splitlines() == [f"{id_} · attempt 1 COMPLETED True"]
+
+
+def test_cancelling_a_run_that_has_a_process_of_its_own_cancels_its_workset(site, deployed):
+    site.configure(clusters=1, slots=1)
+    site.add("own-long", 20)
+    poll = {"cycles": None, "until_done": True, "launch": "deployment"}
+    poller = start(site, POLL, timeout=0, **poll)[0]
+    site.until(lambda: site.running() == {"own-long"}, 90)
+    site.add("own-next", 1)
+    site.call("-c", CANCEL, "workset", "own-long")
+    site.until(lambda: site.db.get("own-long").state is State.CANCELLED, 60)
+    site.until(lambda: look(site, poller)[1] == "COMPLETED", 90)
+    assert site.db.get("own-next").state is State.COMPLETE
+    assert site.running() == {"own-long"}, "its job was stopped"
+
+
+def test_cancelling_a_poller_cancels_no_workset(site, deployed):
+    site.configure(clusters=1, slots=1)
+    site.add("kept", 20)
+    poller = start(site, POLL, timeout=0, cycles=1)[0]
+    site.until(lambda: site.running() == {"kept"}, 60)
+    site.call("-c", CANCEL, "run", poller)
+    site.until(lambda: look(site, poller)[1] == "CANCELLED", 60)
+    assert site.db.get("kept").state is State.IN_PROGRESS
+    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
+    assert site.db.get("kept").state is State.COMPLETE
+    site.assert_each_step_ran_once(["kept"])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 
@@ -141,3 +142,21 @@ def test_cancelling_in_the_state_db_does_the_same(site, real):
     site.finish(poller, timeout=40)
     record = site.db.get("long")
     assert record.state is State.CANCELLED and "wrong samples" in record.history[-1].note
+
+
+def test_a_drained_cluster_keeps_what_runs_and_takes_nothing_new(site, real):
+    site.configure(overrides={"clusters": [cluster(site, real, max_concurrent_worksets=3)]})
+    site.add("runs", 8)
+    poller = site.poller()
+    site.until(lambda: site.running() == {"runs"})
+    node = f"nodename=node{real.name}"
+    real.call("scontrol", "update", node, "state=drain", "reason=test")
+    try:
+        time.sleep(3)  # a cycle looks every 2 s
+        site.add("waits", 1)
+        site.until(lambda: site.states()[State.COMPLETE] == 1)
+        assert site.db.get("waits").state is State.READY and site.db.get("waits").fence == 0
+    finally:
+        real.call("scontrol", "update", node, "state=resume")
+    site.finish(poller)
+    site.assert_each_step_ran_once(["runs", "waits"])
