@@ -168,8 +168,10 @@ class SlurmCluster(Cluster):
         ended = frozenset(name for name in rest if name in listed)
         markers = parse_markers(self._ask("markers", markers_shell(rest, ended)))
         for name in rest:
-            found = status(name, listed.get(name), markers.get(name, Markers(readable=False)))
-            seen[name] = self._believed(found, forgotten=name not in listed)
+            left = markers.get(name, Markers(readable=False))
+            found = status(name, listed.get(name), left)
+            # sealed, it never ran: no controller can bring that back
+            seen[name] = self._believed(found, forgotten=name not in listed and not left.sealed)
         return seen
 
     def _believed(self, found: JobStatus, *, forgotten: bool) -> JobStatus:
@@ -177,7 +179,7 @@ class SlurmCluster(Cluster):
 
         A controller that was just started again may bring it back.
         """
-        if not (forgotten and found.phase is Phase.VANISHED and found.steps):
+        if not (forgotten and found.phase is Phase.VANISHED):
             self._missing_since.pop(found.name, None)
             return found
         since = self._missing_since.setdefault(found.name, time.monotonic())
