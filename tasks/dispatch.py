@@ -19,6 +19,7 @@ from tasks.validate import Validated
 from worksets.errors import (
     ClusterUnreachable,
     ConfigurationError,
+    FenceLost,
     TransientError,
     WorksetError,
 )
@@ -64,6 +65,12 @@ async def dispatch(workset: Validated, held: WorksetRecord) -> Dispatched:
     here = host()
     watch = here.watch(held.cluster_name)
     record = await here.call(here.db.get, held.workset_id)
+    if record.fence != held.fence:
+        # a newer attempt's job would be submitted here, perhaps on another cluster than its own
+        raise FenceLost(
+            f"workset {held.workset_id} changed hands before its job was looked for: the record "
+            f"has fence {record.fence}, this process {held.fence}; it leaves the workset alone"
+        )
     if record.state is State.LOCKED:
         earlier = await _end_of_earlier_job(watch, record)
         record = await here.call(here.db.begin, record.workset_id, held.fence, earlier)
