@@ -12,6 +12,7 @@ from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
 from blocks.host import Host, host
+from tasks.dispatch import seal
 from worksets.errors import (
     AdmissionRefused,
     ClusterUnreachable,
@@ -143,7 +144,12 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
     if not mine:
         log.warning("%s: %s; another process holds it now", id_, error)
         return Outcome(id_, None, str(error))
-    job_absent = isinstance(error, WorksetError) and error.job_absent
+    job_absent = (
+        isinstance(error, WorksetError)
+        and error.job_absent
+        # the refusal is the last submission's; one before it may still be on its way
+        and await seal(here.watch(record.cluster_name), record.job_name)
+    )
     try:
         if isinstance(error, ClusterUnreachable):
             here.watch(record.cluster_name).failed(error)
