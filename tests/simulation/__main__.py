@@ -8,8 +8,14 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from tests.simulation.runs import run_seeds
 from tests.simulation.mutations import MUTATIONS
+from tests.simulation.runs import run_seeds
+
+CHUNK = 25
+
+
+def run_chunk(seeds, mutation, traced):
+    return list(run_seeds(seeds, mutation, traced))
 
 
 def main():
@@ -24,10 +30,10 @@ def main():
 
     began = time.monotonic()
     faults, effects, violations = Counter(), 0, []
-    chunks = [seeds[start : start + 25] for start in range(0, len(seeds), 25)]
+    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
     with ProcessPoolExecutor(args.jobs, get_context("fork")) as pool:
-        work = pool.map(run_seeds, chunks, *zip(*[(args.mutation, args.trace)] * len(chunks)))
-        for results in work:
+        how = [(args.mutation, args.trace)] * len(chunks)
+        for results in pool.map(run_chunk, chunks, *zip(*how, strict=True)):
             for result in results:
                 faults.update(result.faults)
                 effects += result.effects

@@ -9,23 +9,23 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import anyio
+import httpx
+import prefect.blocks.core
+from prefect.states import Failed
+
 import blocks.host
 import blocks.slurm.cluster
 import flows.poll_worksets
 import flows.process_workset
-import httpx
-import prefect.blocks.core
 import tasks.discover
 import tasks.dispatch
 import tasks.launch
 import tasks.recover
 import tasks.settle
 import tasks.validate
-from prefect.states import Failed
-
 from tests.simulation import slurm
 from tests.simulation.loop import PROCESS
-from tests.simulation.store import ModelStateDB
+from tests.simulation.store import model_state_db
 from worksets.errors import WorksetError
 from worksets.spec import parse_spec
 
@@ -42,10 +42,9 @@ class Process:
         self.stopped = False
         self.parked = []
         self._then = then
-        self.db = ModelStateDB()
-        self.db._table, self.db._checks = scenario.table, scenario.checks
-        self.db._perform = world.perform
-        self.db._now = lambda: world.utc(skew_s)
+        self.db = model_state_db(
+            scenario.table, lambda: world.utc(skew_s), world.perform, scenario.checks
+        )
         self.clusters = {
             f"model-slurm-cluster/{s.name}": slurm.cluster(s, scenario.cluster_limits[s.name])
             for s in scenario.slurms

@@ -1,6 +1,7 @@
 """Many seeds in one process."""
 
 import gc
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -15,19 +16,17 @@ class Result:
 
     seed: int
     violation: str | None
-    faults: dict
+    faults: Counter
     effects: int
     trace: list | None
 
 
 def run_seeds(seeds, mutation=None, traced=False):
-    """A result for each seed, with the product as it is or broken by a mutation."""
-    # what was imported is never garbage; looking through it again and again takes a third of the time
+    """Yields a result for each seed, with the product as it is or broken by a mutation."""
+    # what was imported is never garbage, and takes long to look through
     gc.collect()
     gc.freeze()
     with without_prefect(), MUTATIONS[mutation]() if mutation else nullcontext():
-        results = []
         for seed in seeds:
             world, violation = simulate(seed, traced)
-            results.append(Result(seed, violation, world.faults, world.effects, world.trace))
-        return results
+            yield Result(seed, violation, world.faults, world.effects, world.trace)

@@ -9,7 +9,7 @@ from tests.simulation.checks import Checks
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.process import Process, poller, worker
 from tests.simulation.slurm import Slurm
-from tests.simulation.store import ModelStateDB, Table
+from tests.simulation.store import Table, model_state_db
 from tests.simulation.world import World
 from worksets.config import Customer, Pipeline, ProcessorConfig
 from worksets.errors import Refused, WorksetNotFound
@@ -99,12 +99,11 @@ class Scenario:
         self.names = [f"w{n}" for n in range(rng.randint(3, 8))]
         self.launch = rng.choice(("inline", "inline", "inline", "deployment"))
         self.skewed = rng.choice((False, False, True))
+        world.faults["clocks further apart than 5 s"] += self.skewed
         self._started = 0
         self._keys = {}
         # the operator's way is reliable: faults on it would be his, not the product's
-        self.operator_db = ModelStateDB()
-        self.operator_db._table, self.operator_db._checks = self.table, self.checks
-        self.operator_db._now = world.utc
+        self.operator_db = model_state_db(self.table, world.utc, checks=self.checks)
 
     async def run(self):
         """What was violated; None if nothing was."""

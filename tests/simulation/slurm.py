@@ -137,9 +137,6 @@ class Slurm:
     def _next_step(self, job, number):
         if not job.live:
             return
-        if number == len(job.steps):
-            self._end(job, "COMPLETED")
-            return
         rng, step = self.world.rng, job.steps[number]
         self.folder(job.name).starts[step] = self.world.utc()
         self.checks.step_started(job, step)
@@ -162,6 +159,8 @@ class Slurm:
         if code:
             self.world.faults["step failed"] += 1
             self._end(job, "FAILED")
+        elif number + 1 == len(job.steps):
+            self._end(job, "COMPLETED")
         else:
             self.world.later(self.world.rng.uniform(0, 0.2), self._next_step, job, number + 1)
 

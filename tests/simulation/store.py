@@ -1,5 +1,7 @@
 """A state DB in memory, with what DynamoDB promises and no more; shared by simulated processes."""
 
+import threading
+
 from pydantic import PrivateAttr
 
 from blocks.state_db import WorksetStateDB
@@ -21,6 +23,7 @@ class Table:
         self.notes = {}
         self.clock = clock
         self.lag_s = lag_s
+        self.mutex = threading.Lock()
         self._versions = {}
 
     def put(self, record):
@@ -30,7 +33,7 @@ class Table:
         del versions[:-INDEX_KEEPS]
 
     def waiting(self, states):
-        """What the index shows: the table as it was a moment ago (it is read without consistency)."""
+        """What the index shows: the table as it was a moment ago."""
         at = self.clock() - self.lag_s()
         shown = []
         for id_ in sorted(self._versions):
@@ -50,7 +53,8 @@ class ModelStateDB(WorksetStateDB):
 
     def _do(self, what, effect):
         if self._perform is None:
-            return effect()
+            with self._table.mutex:
+                return effect()
         error = TransientError(f"the state DB did not answer: {what}")
         return self._perform("db", what, effect, error, error, 20.0)
 
@@ -156,3 +160,12 @@ class ModelStateDB(WorksetStateDB):
 
     def _leases(self):
         return self._do("leases", lambda: list(self._table.leases.values()))
+
+
+def model_state_db(table, now=None, perform=None, checks=None):
+    """The block by which one process knows the table."""
+    db = ModelStateDB()
+    db._table, db._perform, db._checks = table, perform, checks
+    if now is not None:
+        db._now = now
+    return db

@@ -22,7 +22,7 @@ RATES = (0.0, 0.002, 0.01, 0.04)
 
 
 class World:
-    """One seed's world. Every choice comes from its generator, so the seed tells the whole story."""
+    """One seed's world: every choice comes from its generator."""
 
     def __init__(self, seed, traced=False):
         self.loop = asyncio.get_running_loop()
@@ -193,9 +193,15 @@ def _short(answer):
     """An answer as the trace shows it."""
     if isinstance(answer, WorksetRecord):
         owner = answer.lock_owner or "nobody"
-        return f"v{answer.version} f{answer.fence} {answer.state.value} a{answer.attempt} of {owner}"
+        return (
+            f"v{answer.version} f{answer.fence} {answer.state.value} a{answer.attempt} of {owner}"
+        )
     if isinstance(answer, list):
         return "; ".join(map(_short, answer))
+    if isinstance(answer, dict):
+        return "; ".join(f"{key}: {_short(answer[key])}" for key in sorted(answer))
+    if isinstance(answer, frozenset):
+        return ", ".join(sorted(answer))
     if isinstance(answer, Lease):
         return f"{answer.owner} until {answer.expires_at:%H:%M:%S}"
     if isinstance(answer, Result):
