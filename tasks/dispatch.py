@@ -20,6 +20,7 @@ from tasks.validate import Validated
 from worksets.errors import (
     ClusterUnreachable,
     ConfigurationError,
+    FenceLost,
     TransientError,
     WorksetError,
 )
@@ -65,6 +66,12 @@ async def dispatch(workset: Validated, held: WorksetRecord) -> Dispatched:
     here = host()
     watch = here.watch(held.cluster_name)
     record = await here.call(here.db.get, held.workset_id)
+    if record.fence != held.fence:
+        # a newer attempt's job would be submitted here, perhaps on another cluster than its own
+        raise FenceLost(
+            f"workset {held.workset_id} changed hands before its job was looked for: the record "
+            f"has fence {record.fence}, this process {held.fence}; it leaves the workset alone"
+        )
     if record.state is State.LOCKED:
         earlier = await _end_of_earlier_job(watch, record)
         record = await here.call(here.db.begin, record.workset_id, held.fence, earlier)
@@ -98,8 +105,10 @@ async def _end_of_earlier_job(watch: ClusterWatch, record: WorksetRecord) -> tup
     status = await _look(watch, name)
     if status.phase in (Phase.QUEUED, Phase.RUNNING):
         get_run_logger().warning("%s still runs; it is stopped before the next attempt", name)
+    if not status.over:
+        # sealed too if it is absent: a submission that was lost on the way may still arrive
         await watch.call(watch.cluster.cancel, name)
-    while not status.over and status.phase is not Phase.ABSENT:
+    while not status.over:
         if asyncio.get_running_loop().time() > deadline:
             raise TransientError(
                 f"{name} on {record.cluster_name} was told to stop and still runs; the next "
@@ -108,6 +117,15 @@ async def _end_of_earlier_job(watch: ClusterWatch, record: WorksetRecord) -> tup
         await asyncio.sleep(0.2)
         status = await _look(watch, name)
     return status.step_runs(record.attempt, record.cluster_name)
+
+
+async def seal(watch: ClusterWatch, name: str) -> bool:
+    """Whether the job is certain never to run, now or later, however late a submission arrives."""
+    try:
+        await watch.call(watch.cluster.cancel, name)
+        return (await _look(watch, name)).over
+    except TransientError:
+        return False
 
 
 async def _status(watch: ClusterWatch, name: str) -> Phase:

@@ -13,6 +13,7 @@ from prefect.logging import get_run_logger
 
 from blocks.clusters import Cluster
 from blocks.host import Host, host
+from tasks.dispatch import seal
 from tasks.report import failure_report, show
 from worksets.diagnosis import Diagnosis, diagnose
 from worksets.errors import (
@@ -180,7 +181,12 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
     if not mine:
         log.warning("%s: %s; another process holds it now", id_, error)
         return Outcome(id_, None, str(error))
-    job_absent = isinstance(error, WorksetError) and error.job_absent
+    job_absent = (
+        isinstance(error, WorksetError)
+        and error.job_absent
+        # the refusal is the last submission's; one before it may still be on its way
+        and await seal(here.watch(record.cluster_name), record.job_name)
+    )
     try:
         if isinstance(error, ClusterUnreachable):
             here.watch(record.cluster_name).failed(error)

@@ -218,17 +218,18 @@ class SlurmCluster(Cluster):
         found = {name: markers.get(name, Markers(readable=False)) for name in rest}
         for name in rest:
             seen[name] = status(name, listed.get(name), found[name])
-        forgotten = {n for n in rest if n not in listed and seen[n].phase is Phase.VANISHED}
-        if begun := {name for name in forgotten if seen[name].steps}:
-            said = parse_sacct(self._ask("sacct", accounting_shell(begun)))
-            for name in begun:
+        # of a sealed one it is certain: it never ran, and no controller can bring that back
+        gone = {n for n in rest if n not in listed and seen[n].phase is Phase.VANISHED}
+        if forgotten := {name for name in gone if not found[name].sealed}:
+            said = parse_sacct(self._ask("sacct", accounting_shell(forgotten)))
+            for name in forgotten:
                 seen[name] = self._believed(seen[name], said.get(name), found[name])
-        for name in self._missing_since.keys() & rest.keys() - begun:
+        for name in self._missing_since.keys() & rest.keys() - forgotten:
             del self._missing_since[name]
         return seen
 
     def _believed(self, seen: JobStatus, said: Listed | None, found: Markers) -> JobStatus:
-        """What became of a job that had begun, left no end marker, and that Slurm does not list.
+        """What became of a job that had claimed its attempt, and that Slurm does not list.
 
         Slurm's accounting knows, or nobody does: then it is gone only when Slurm has not known it
         for a while, for a controller that was just started again may bring it back.

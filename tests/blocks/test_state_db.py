@@ -1,4 +1,4 @@
-"""The contract of a state DB, on SQLite and on the real DynamoDB Local."""
+"""The contract of a state DB: SQLite, the real DynamoDB Local, and the simulation's model."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,7 @@ import pytest
 from blocks.sqlite_state_db import SQLiteStateDB
 from blocks.store import LeaseOver
 from tests.services import dynamodb_state_db
+from tests.simulation.store import Table, model_state_db
 from worksets.errors import (
     AdmissionRefused,
     ErrorCategory,
@@ -21,12 +22,16 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE_S = 30
 
 
-@pytest.fixture(params=["sqlite", pytest.param("dynamodb", marks=pytest.mark.real)])
+@pytest.fixture(params=["sqlite", "model", pytest.param("dynamodb", marks=pytest.mark.real)])
 def another(request, tmp_path):
     """Makes another block of the same state DB, as another process would have it."""
     if request.param == "sqlite":
         path = str(tmp_path / "state.db")
         yield lambda: SQLiteStateDB(path=path)
+        return
+    if request.param == "model":
+        shared = Table()
+        yield lambda: model_state_db(shared)
         return
     url = request.getfixturevalue("dynamodb_url")
     table = dynamodb_state_db(url).table_name

@@ -1,0 +1,107 @@
+"""What must hold after every effect; the truth is the model's own, not what anybody says."""
+
+from worksets.record import HELD, STEPS, State
+
+
+class Checks:
+    """Told of every write and of all that happens on the clusters."""
+
+    def __init__(self, world, table, limits):
+        self.world = world
+        self.table = table
+        self.limits = limits
+        self.live = {}
+        self.ended_well = {}
+        self.taken_away = set()
+
+    def _hold(self, lawful, what):
+        if not lawful:
+            self.world.violated(what)
+
+    # --- Writes ---
+
+    def committed(self, before, after):
+        """One record was replaced by the next."""
+        id_ = after.workset_id
+        self._hold(after.version == before.version + 1, f"{id_}: version is not one more")
+        self._hold(after.fence >= before.fence, f"{id_}: the fence fell")
+        changed_hands = after.lock_owner not in ("", before.lock_owner)
+        self._hold(
+            after.fence > before.fence or not changed_hands, f"{id_}: changed hands, same fence"
+        )
+        begun = after.attempt - before.attempt
+        self._hold(begun in (0, 1), f"{id_}: attempt went from {before.attempt} to {after.attempt}")
+        self._hold(
+            set(before.completed_steps) <= set(after.completed_steps), f"{id_}: forgot a step"
+        )
+        if begun:
+            self.taken_away.discard(id_)
+        if after.history[-1].event == "Lock":
+            self._hold(after.lock_owner in self.table.leases, f"{id_}: locked without a lease")
+        if before.state in HELD and after.state not in HELD:
+            self._given_up(before, after)
+        if after.state is State.COMPLETE:
+            done = self.ended_well.get(id_, {})
+            missing = [step for step in STEPS if step.value not in done]
+            self._hold(not missing, f"{id_}: complete without {missing}")
+        self._scopes()
+
+    def _given_up(self, before, after):
+        from_outside = after.history[-1].event in ("Cancel", "ForceRelease") or (
+            after.history[-1].event == "Fail" and after.fence > before.fence
+        )
+        if from_outside:
+            self.taken_away.add(after.workset_id)
+        self._counted(after.workset_id, after)
+
+    def _scopes(self):
+        wanted = {}
+        for record in self.table.records.values():
+            for scope in record.scopes:
+                wanted.setdefault(scope, set()).add(record.workset_id)
+        held = {scope: set(ids) for scope, ids in self.table.holders.items() if ids}
+        self._hold(held == wanted, "the holder sets are not what the records say")
+        for scope, ids in held.items():
+            limit = self.limits.get(scope)
+            self._hold(
+                limit is None or len(ids) <= limit, f"{scope}: {len(ids)} of {limit} hold it"
+            )
+
+    # --- Jobs ---
+
+    def submitted(self, job):
+        record = self.table.records[job.workset_id]
+        self._hold(record.attempt >= job.attempt, f"{job.name}: submitted without its intent")
+
+    def started(self, job):
+        """A job has claimed its attempt: its steps run from now on."""
+        id_ = job.workset_id
+        other = self.live.get(id_)
+        self._hold(
+            other is None or not other.live, f"{job.name}: starts beside {other and other.name}"
+        )
+        self.live[id_] = job
+        record = self.table.records[id_]
+        self._hold(
+            record.attempt == job.attempt, f"{job.name}: starts when attempt {record.attempt} does"
+        )
+        done = self.ended_well.get(id_, {})
+        for step in STEPS:
+            at = job.cluster_name if step in job.steps else done.get(step, "nowhere")
+            self._hold(at == job.cluster_name, f"{job.name}: goes on from {step}, which is {at}")
+        self._counted(id_, record)
+
+    def _counted(self, id_, record):
+        job = self.live.get(id_)
+        self._hold(
+            job is None or not job.live or record.state in HELD or id_ in self.taken_away,
+            f"{id_}: is {record.state.value}, and its job {job and job.name} runs",
+        )
+
+    def step_started(self, job, step):
+        done = self.ended_well.get(job.workset_id, {})
+        self._hold(step not in done, f"{job.name}: runs {step} again, which had ended well")
+
+    def step_ended(self, job, step, code):
+        if code == 0:
+            self.ended_well.setdefault(job.workset_id, {})[step] = job.cluster_name

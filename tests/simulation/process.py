@@ -1,0 +1,244 @@
+"""Processes that run the real flows, and what stands in for Prefect's engine around them."""
+
+import asyncio
+import logging
+from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import copy_context
+from functools import lru_cache
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import anyio
+import httpx
+import prefect.blocks.core
+from prefect.states import Failed
+
+import blocks.host
+import blocks.slurm.cluster
+import flows.poll_worksets
+import flows.process_workset
+import tasks.discover
+import tasks.dispatch
+import tasks.launch
+import tasks.recover
+import tasks.settle
+import tasks.validate
+from tests.simulation import slurm
+from tests.simulation.loop import PROCESS
+from tests.simulation.store import model_state_db
+from worksets.errors import WorksetError
+from worksets.spec import parse_spec
+
+EXPECTED = (WorksetError, TimeoutError, httpx.TransportError)
+"""Errors that a step may end with; any other is a fault of the product."""
+
+
+class Process:
+    """One operating system process: it can be put to sleep, stopped and killed at any point."""
+
+    def __init__(self, scenario, name, skew_s, main, then):
+        world = scenario.world
+        self.scenario, self.world, self.name = scenario, world, name
+        self.stopped = False
+        self.parked = []
+        self._then = then
+        self.db = model_state_db(
+            scenario.table, lambda: world.utc(skew_s), world.perform, scenario.checks
+        )
+        self.clusters = {
+            f"model-slurm-cluster/{s.name}": slurm.cluster(s, scenario.cluster_limits[s.name])
+            for s in scenario.slurms
+        }
+        self.context = copy_context()
+        self.context.run(PROCESS.set, self)
+        world.processes.append(self)
+        world.tell(f"{name} is started")
+        self.task = world.loop.create_task(main(), context=self.context)
+        self.task.add_done_callback(self._ended, context=world.context)
+
+    def _ended(self, task):
+        if not self.world.closing:
+            if not task.cancelled() and task.exception() is not None:
+                self.suspect(task.exception())
+            self._then()
+
+    def suspect(self, error):
+        """An error that was told: is it one that may be?"""
+        if not isinstance(error, EXPECTED):
+            self.world.violated(f"{self.name}: {type(error).__name__}: {error}")
+
+    def crash(self):
+        self.world.tell(f"{self.name} is killed")
+        self.stopped = True
+        self._then()
+
+    def stop(self):
+        """As SIGTERM does: everything unwinds."""
+        self.task.cancel()
+
+    def sleep(self):
+        self.stopped = True
+        self.world.later(self.world.rng.uniform(1, 90), self.world.loop.continue_, self)
+
+
+class ModelHost(blocks.host.Host):
+    """The real host, whose threads are greenlets."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.owner = PROCESS.get().name
+        self._threads = asyncio.Semaphore(self.config.max_workers)
+
+    async def call(self, function, *args, **kwargs):
+        process = PROCESS.get()
+        if process.world.closing:
+            raise asyncio.CancelledError
+        with anyio.CancelScope(shield=True):
+            async with self._threads:
+                return await process.world.in_thread(process, lambda: function(*args, **kwargs))
+
+
+class Step:
+    """A task without its engine: the same retries, retry condition and time limit."""
+
+    def __init__(self, task):
+        self.task = task
+        self.name = task.name
+
+    def with_options(self, **_):
+        return self
+
+    async def __call__(self, *args, **kwargs):
+        task = self.task
+        for delay_s in (*task.retry_delay_seconds, None):
+            try:
+                with anyio.fail_after(task.timeout_seconds):
+                    return await task.fn(*args, **kwargs)
+            except Exception as error:
+                again = await task.retry_condition_fn(task, None, Failed(data=error))
+                if delay_s is None or not again:
+                    raise
+            await asyncio.sleep(delay_s)
+        raise AssertionError
+
+
+class RunLog:
+    """Prefect's run logger: into the trace."""
+
+    def _tell(self, message, *args, exc_info=None):
+        PROCESS.get().world.tell("log:", (message % args)[:200])
+
+    debug = info = warning = _tell
+
+    def error(self, message, *args, exc_info=None):
+        self._tell(message, *args)
+        if isinstance(exc_info, Exception):
+            PROCESS.get().suspect(exc_info)
+
+    def exception(self, message, *args):
+        import sys
+
+        self._tell(message, *args)
+        PROCESS.get().suspect(sys.exc_info()[1])
+
+
+async def _process_workset(*, return_state=True, **parameters):
+    """The real flow without its engine, which keeps a flow's exception as its state."""
+    try:
+        return await _flow(**parameters)
+    except Exception as error:
+        PROCESS.get().world.tell(f"flow of {parameters['workset_id']}: {error!r}"[:200])
+        PROCESS.get().suspect(error)
+
+
+_flow = flows.process_workset.process_workset.fn
+_poll = flows.poll_worksets.poll_worksets.fn
+
+
+_parse_spec = lru_cache(maxsize=None)(parse_spec)
+_slugify = lru_cache(maxsize=None)(prefect.blocks.core.slugify)
+
+
+def poller(launch, config):
+    return lambda: _poll(config=config, settings="default", launch=launch)
+
+
+def worker(parameters):
+    return lambda: _process_workset(**parameters)
+
+
+async def _load(reference, _kind):
+    """A block, from a Prefect server that does not always answer."""
+    process = PROCESS.get()
+    if process.world.closing:
+        raise asyncio.CancelledError
+    if process.world.fault("Prefect does not answer", 0.005):
+        raise httpx.ConnectError("Prefect does not answer")
+    if reference.startswith("workset-settings/"):
+        return process.scenario.settings
+    return process.db if reference.startswith("model-db/") else process.clusters[reference]
+
+
+async def _load_source(_place):
+    return PROCESS.get().scenario.source
+
+
+async def _arun_deployment(_name, *, parameters, idempotency_key, **_):
+    process = PROCESS.get()
+    world = process.world
+    if world.fault("launch lost", 0.02):
+        raise httpx.ReadTimeout("no answer from Prefect")
+    process.scenario.deploy(idempotency_key, parameters)
+    if world.fault("answer to a launch lost", 0.02):
+        raise httpx.ReadTimeout("no answer from Prefect")
+
+
+async def _nothing(*_):
+    """Stands in for what only tells Prefect."""
+
+
+@contextmanager
+def without_prefect():
+    """Run the flows and tasks in this process, on whatever loop it has, without a server."""
+    time = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
+    log = RunLog()
+    steps = ("validate", "schedule", "lock", "dispatch", "monitor")
+    stand_ins = [
+        (blocks.host, "Host", ModelHost),
+        (blocks.host, "_load", _load),
+        (blocks.host, "_load_source", _load_source),
+        (blocks.host, "_sign_run", _nothing),
+        (blocks.host, "cancelled_by_sigterm", nullcontext),
+        (blocks.slurm.cluster, "time", time),
+        (flows.poll_worksets, "time", time),
+        (flows.poll_worksets, "process_workset", _process_workset),
+        (flows.poll_worksets, "discover", Step(tasks.discover.discover)),
+        (flows.poll_worksets, "recover", Step(tasks.recover.recover)),
+        (flows.poll_worksets, "sync_limits", _nothing),
+        # Prefect makes the same few words into slugs again and again
+        (prefect.blocks.core, "slugify", _slugify),
+        (tasks.launch, "time", time),
+        (tasks.launch, "arun_deployment", _arun_deployment),
+        # shorter, so that it comes about within a seed's few minutes
+        (tasks.launch, "RELAUNCH_S", 120.0),
+        (tasks.recover, "_crash_runs_of", _nothing),
+        (tasks.settle, "emit_event", lambda **_: None),
+        (tasks.validate, "parse_spec", _parse_spec),
+        (tasks.discover, "parse_spec", _parse_spec),
+    ]
+    stand_ins += [
+        (flows.process_workset, step, Step(getattr(flows.process_workset, step))) for step in steps
+    ]
+    for module in (
+        tasks.validate, tasks.dispatch, tasks.settle, tasks.launch, tasks.recover, tasks.discover,
+        flows.poll_worksets,
+    ):  # fmt: skip
+        stand_ins.append((module, "get_run_logger", lambda: log))
+    with ExitStack() as stack:
+        for module, name, stand_in in stand_ins:
+            stack.enter_context(patch.object(module, name, stand_in))
+        # what is told of every failed look is not for this terminal
+        was = logging.root.manager.disable
+        stack.callback(logging.disable, was)
+        logging.disable(logging.CRITICAL)
+        yield

@@ -1,0 +1,271 @@
+"""A Slurm cluster as the real `SlurmCluster` hears it: only the transport and what is behind it are
+a model. Its behaviour is what was seen of Slurm 22.05.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from pydantic import PrivateAttr
+
+from blocks.slurm.cluster import SlurmCluster
+from blocks.slurm.transport import LocalTransport, MayHaveReached, Result
+from worksets.errors import ClusterUnreachable
+
+WORK = "/work"
+ENDS = (
+    *((0, ""),) * 30, (1, ""), (65, ""), (70, ""), (75, ""), (137, ""), (None, "NODE_FAIL"),
+    (None, "OUT_OF_MEMORY"), (None, "TIMEOUT"), (None, "CANCELLED"), (None, "FAILED"),
+)  # fmt: skip
+"""How a step ends: its exit code, or what Slurm says of a job that was cut off."""
+
+
+@dataclass
+class Folder:
+    """What lies in one attempt's folder."""
+
+    steps: str = ""
+    submitted: bool = False
+    claimed: bool = False
+    sealed: bool = False
+    starts: dict = field(default_factory=dict)
+    exits: dict = field(default_factory=dict)
+
+    def claim(self):
+        """As `mkdir claim`."""
+        free, self.claimed = not self.claimed, True
+        return free
+
+
+@dataclass
+class Job:
+    """One job that Slurm was given; two may have one name, after an unlucky submission."""
+
+    id: int
+    name: str
+    cluster_name: str
+    seals: tuple
+    steps: tuple
+    state: str = "PENDING"
+    hidden_until: float = 0.0
+    forgotten: bool = False
+    live: bool = False
+
+    @property
+    def workset_id(self):
+        return self.name.rpartition(".a")[0]
+
+    @property
+    def attempt(self):
+        return int(self.name.rpartition(".a")[2])
+
+    @property
+    def active(self):
+        return self.state in ("PENDING", "RUNNING", "COMPLETING")
+
+
+class Slurm:
+    """The truth about one cluster: its jobs, and the files that they leave."""
+
+    def __init__(self, name, world, checks):
+        self.name = name
+        self.world = world
+        self.checks = checks
+        self.jobs = []
+        self.folders = {}
+
+    def folder(self, name):
+        return self.folders.setdefault(name, Folder())
+
+    def run(self, shell):
+        """What a shell on the cluster makes of one of our texts."""
+        if shell.startswith("squeue"):
+            return Result(0, self._squeue(), "")
+        if "@submitting" in shell:
+            return self._submit(shell)
+        if "scancel" in shell:
+            return self._cancel(re.search(r"--name=(\S+)", shell)[1])
+        if shell.startswith("echo @ "):
+            return Result(0, self._markers(shell), "")
+        return Result(0, "", "")
+
+    # --- Jobs ---
+
+    def _submit(self, shell):
+        name = re.search(r"--job-name=(\S+)", shell)[1]
+        steps = re.search(r"printf %s '?([a-z ]+?)'? > \S+/steps\.new", shell)[1]
+        folder = self.folder(name)
+        folder.steps = steps
+        for kind, said in (
+            ("job refused", "sbatch: error: Requested node configuration is not available"),
+            ("controller down", "sbatch: error: Unable to contact slurm controller"),
+        ):
+            if self.world.fault(kind, 0.02):
+                return Result(1, "@submitting\n", said)
+        seals = tuple(int(n) for n in re.findall(r"mkdir \S+/a(\d+)/claim 2>/dev/null", shell))
+        job = Job(len(self.jobs) + 1, name, self.name, seals, tuple(steps.split()))
+        self.jobs.append(job)
+        self.checks.submitted(job)
+        self.world.later(self.world.rng.expovariate(0.6), self._start, job)
+        if self.world.fault("controller timed out on a submission", 0.02):
+            return Result(1, "@submitting\n", "sbatch: error: Socket timed out on send/recv")
+        folder.submitted = True
+        return Result(0, f"@submitting\n{job.id}\n", "")
+
+    def _start(self, job):
+        if job.state != "PENDING":
+            return
+        if self.world.fault("job forgotten before its start", 0.03):
+            job.forgotten = True
+            if self.world.rng.random() < 0.5:
+                self.world.later(self.world.rng.uniform(1, 200), self._brought_back, job)
+            return
+        job.state = "RUNNING"
+        for attempt in job.seals:
+            self.folder(f"{job.workset_id}.a{attempt}").claim()
+        if not self.folder(job.name).claim():
+            self._end(job, "FAILED")
+            return
+        job.live = True
+        self.checks.started(job)
+        self.world.tell(f"{self.name}: {job.name} ({job.id}) begins")
+        self.world.later(self.world.rng.uniform(0.001, 0.2), self._next_step, job, 0)
+
+    def _brought_back(self, job):
+        job.forgotten = False
+        self._start(job)
+
+    def _next_step(self, job, number):
+        if not job.live:
+            return
+        rng, step = self.world.rng, job.steps[number]
+        self.folder(job.name).starts[step] = self.world.utc()
+        self.checks.step_started(job, step)
+        code, cut_off = rng.choice(ENDS)
+        if self.world.now_s > self.world.horizon_s:
+            code, cut_off = 0, ""
+        self.world.later(rng.expovariate(1 / 5), self._step_ends, job, number, code, cut_off)
+
+    def _step_ends(self, job, number, code, cut_off):
+        if not job.live:
+            return
+        step = job.steps[number]
+        self.world.tell(f"{self.name}: {job.name} {step} {cut_off or f'exit {code}'}")
+        if code is None:
+            self.world.faults[f"job lost: {cut_off}"] += 1
+            self._end(job, cut_off)
+            return
+        self.folder(job.name).exits[step] = (self.world.utc(), code)
+        self.checks.step_ended(job, step, code)
+        if code:
+            self.world.faults["step failed"] += 1
+            self._end(job, "FAILED")
+        elif number + 1 == len(job.steps):
+            self._end(job, "COMPLETED")
+        else:
+            self.world.later(self.world.rng.uniform(0, 0.2), self._next_step, job, number + 1)
+
+    def _end(self, job, state):
+        job.live = False
+        job.state = "COMPLETING"
+        self.world.later(self.world.rng.uniform(0, 3), setattr, job, "state", state)
+        # Slurm forgets an ended job after its MinJobAge
+        job.hidden_until = self.world.now_s
+        self.world.later(self.world.rng.uniform(3, 300), setattr, job, "forgotten", True)
+
+    # --- What is said of them ---
+
+    def _squeue(self):
+        now_s = self.world.now_s
+        if self.world.fault("controller forgets for a while", 0.01):
+            for job in self.jobs:
+                job.hidden_until = now_s + self.world.rng.uniform(1, 50)
+        return "".join(
+            f"{job.id}|{job.name}|{job.state}|None\n"
+            for job in self.jobs
+            if not job.forgotten and now_s >= job.hidden_until
+        )
+
+    def _markers(self, shell):
+        lines = []
+        asked = re.findall(r"^echo @ (\S+)$.*?^  if (true|\[ -e)", shell, re.M | re.S)
+        for name, seal in asked:
+            lines.append(f"@ {name}")
+            folder = self.folders.get(name)
+            if folder is None:
+                continue
+            if (seal == "true" or folder.submitted) and folder.claim():
+                folder.sealed = True
+            if folder.steps:
+                lines.append(f"steps {folder.steps}")
+            for step, at in folder.starts.items():
+                lines.append(f'{step}.start {{"at":"{at.isoformat()}"}}')
+            for step, (at, code) in folder.exits.items():
+                lines.append(f'{step}.exit {{"at":"{at.isoformat()}","code":{code}}}')
+            lines += ["sealed sealed"] * folder.sealed + ["claim"] * folder.claimed
+        return "\n".join([*lines, ""])
+
+    def _cancel(self, name):
+        folder = self.folder(name)
+        if folder.claim():
+            folder.sealed = True
+        for job in self.jobs:
+            if job.name == name and job.active and not job.forgotten:
+                self.world.later(self.world.rng.uniform(0, 2), self._cancelled, job)
+        return Result(0, "", "")
+
+    def _cancelled(self, job):
+        if job.active and job.state != "COMPLETING":
+            self._end(job, "CANCELLED")
+
+
+class ModelTransport(LocalTransport):
+    """The way to a `Slurm` of one simulated process."""
+
+    _slurm: Slurm = PrivateAttr(default=None)
+
+    def run(self, argv, stdin="", timeout_s=60):
+        slurm = self._slurm
+        return slurm.world.perform(
+            slurm.name,
+            _what(stdin),
+            lambda: slurm.run(stdin),
+            ClusterUnreachable(f"{slurm.name} could not be reached"),
+            MayHaveReached(f"{slurm.name} did not answer"),
+            timeout_s,
+        )
+
+
+def _what(shell):
+    name = re.search(r"--(?:job-)?name=(\S+)", shell)
+    if "@submitting" in shell:
+        return f"sbatch {name[1]}"
+    if "scancel" in shell:
+        return f"scancel {name[1]}"
+    return "squeue" if shell.startswith("squeue") else "markers"
+
+
+class ModelCluster(SlurmCluster):
+    """The real block; the programs that a node would need are left out."""
+
+    _block_type_slug = "model-slurm-cluster"
+
+    def programs(self):
+        return {"python": "python3", "programs": "/programs"}
+
+    def _prepare(self):
+        self._prepared = True
+
+
+def cluster(slurm, limit):
+    """The block by which one process knows a cluster."""
+    transport = ModelTransport()
+    transport._slurm = slurm
+    block = ModelCluster(
+        cluster_name=slurm.name,
+        work_folder=WORK,
+        max_concurrent_worksets=limit,
+        poll_min_s=2,
+        transport=transport,
+    )
+    block.transport = transport
+    return block

@@ -1,0 +1,171 @@
+"""A state DB in memory, with what DynamoDB promises and no more; shared by simulated processes."""
+
+import threading
+
+from pydantic import PrivateAttr
+
+from blocks.state_db import WorksetStateDB
+from blocks.store import VersionConflict, lease_over, scope_is_full
+from worksets.errors import TransientError
+from worksets.record import HELD, State
+
+INDEX_KEEPS = 8
+"""Versions of a record for the index to lag behind with."""
+
+
+class Table:
+    """What is stored."""
+
+    def __init__(self, clock=lambda: 0.0, lag_s=lambda: 0.0):
+        self.records = {}
+        self.holders = {}
+        self.leases = {}
+        self.notes = {}
+        self.clock = clock
+        self.lag_s = lag_s
+        self.mutex = threading.Lock()
+        self._versions = {}
+
+    def put(self, record):
+        self.records[record.workset_id] = record
+        versions = self._versions.setdefault(record.workset_id, [])
+        versions.append((self.clock(), record))
+        del versions[:-INDEX_KEEPS]
+
+    def waiting(self, states):
+        """What the index shows: the table as it was a moment ago."""
+        at = self.clock() - self.lag_s()
+        shown = []
+        for id_ in sorted(self._versions):
+            seen = [record for time, record in self._versions[id_] if time <= at]
+            if seen and seen[-1].state in states:
+                shown.append(seen[-1])
+        return shown
+
+
+class ModelStateDB(WorksetStateDB):
+    """Every thin operation goes through `_perform`, which may fail on the way."""
+
+    _block_type_slug = "model-workset-state-db"
+    _table: Table = PrivateAttr(default_factory=Table)
+    _perform: object = PrivateAttr(default=None)
+    _checks: object = PrivateAttr(default=None)
+
+    def _do(self, what, effect):
+        if self._perform is None:
+            with self._table.mutex:
+                return effect()
+        error = TransientError(f"the state DB did not answer: {what}")
+        return self._perform("db", what, effect, error, error, 20.0)
+
+    def _insert(self, record):
+        def insert():
+            there = self._table.records.get(record.workset_id)
+            if there is None:
+                self._table.put(record)
+            return there is None or there == record
+
+        return self._do("insert", insert)
+
+    def _read(self, workset_id):
+        return self._do(f"read {workset_id}", lambda: self._table.records.get(workset_id))
+
+    def _many(self, workset_ids):
+        ids, records = sorted(workset_ids), self._table.records
+        if not ids:
+            return []
+        return self._do(f"read {ids}", lambda: [records[id_] for id_ in ids if id_ in records])
+
+    def _locations(self, workset_ids):
+        return {record.workset_id: record.location for record in self._many(workset_ids)}
+
+    def _commit(self, before, after, limits, alive_at):
+        event = after.history[-1].event
+        self._do(
+            f"{event} {after.workset_id} v{after.version} f{after.fence} {after.state.value}",
+            lambda: self._commit_now(before, after, limits, alive_at),
+        )
+
+    def _commit_now(self, before, after, limits, alive_at):
+        table, id_ = self._table, after.workset_id
+        stored = table.records[id_]
+        if stored.version != before.version:
+            if stored == after:
+                return  # our own write, whose answer was lost
+            raise VersionConflict(id_)
+        if alive_at is not None:
+            lease = table.leases.get(after.lock_owner)
+            if lease is None or lease.expires_at <= alive_at:
+                raise lease_over(after)
+        added, removed = after.scopes - before.scopes, before.scopes - after.scopes
+        for scope in sorted(added):
+            holders = table.holders.get(scope, frozenset()) - {id_}
+            if scope in limits and len(holders) >= limits[scope]:
+                raise scope_is_full(scope, limits[scope], holders)
+        for scope in added:
+            table.holders[scope] = table.holders.get(scope, frozenset()) | {id_}
+        for scope in removed:
+            table.holders[scope] = table.holders.get(scope, frozenset()) - {id_}
+        table.put(after)
+        if self._checks is not None:
+            self._checks.committed(stored, after)
+
+    def _select(self, states):
+        waiting = [state for state in states if state not in HELD]
+        found = []
+        if waiting:
+            found += self._do(f"index {sorted(waiting)}", lambda: self._table.waiting(waiting))
+        if HELD.intersection(states):
+            found += [record for record in self._held() if record.state in states]
+        return found
+
+    def _held(self):
+        ids = self._do("holders", lambda: self._table.holders.get("global", frozenset()))
+        return self._many(ids)
+
+    def _due(self, now):
+        return [r for r in self._select((State.RETRYING,)) if r.retry_after <= now]
+
+    def _next_due(self):
+        return min((r.retry_after for r in self._select((State.RETRYING,))), default=None)
+
+    def _counts(self):
+        counts = {}
+        states = (State.READY, State.RETRYING, State.FAILED, *sorted(HELD))
+        for record in self._select(states):
+            counts[record.state.value] = counts.get(record.state.value, 0) + 1
+        return counts
+
+    def _holders(self):
+        return self._do(
+            "holders", lambda: {scope: ids for scope, ids in self._table.holders.items() if ids}
+        )
+
+    def _get_note(self, key):
+        return self._do("note", lambda: self._table.notes.get(key, ""))
+
+    def _put_note(self, key, text):
+        self._do("put note", lambda: self._table.notes.update({key: text}))
+
+    def _put_lease(self, lease):
+        self._do("put lease", lambda: self._table.leases.update({lease.owner: lease}))
+
+    def _delete_lease(self, owner, expires_at):
+        def delete():
+            lease = self._table.leases.get(owner)
+            if lease is not None and expires_at in (None, lease.expires_at):
+                del self._table.leases[owner]
+
+        self._do(f"delete lease {owner}", delete)
+
+    def _leases(self):
+        return self._do("leases", lambda: list(self._table.leases.values()))
+
+
+def model_state_db(table, now=None, perform=None, checks=None):
+    """The block by which one process knows the table."""
+    db = ModelStateDB()
+    db._table, db._perform, db._checks = table, perform, checks
+    if now is not None:
+        db._now = now
+    return db
