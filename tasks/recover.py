@@ -74,12 +74,10 @@ def orphans(here: Host, held: Iterable[WorksetRecord], gone: frozenset[str]) -> 
     """Worksets that nobody carries any more, though they count as held: their jobs may run.
 
     Those of owners that are gone, and those of this process whose flow run has ended without an
-    answer; but none that is to be cancelled, for its job is only to be stopped.
+    answer. Also what is to be cancelled: its job may have been faster, and somebody must write that.
     """
     return [
         record
         for record in held
-        if record.workset_id not in here.live
-        and record.lock_owner in {here.owner, *gone}
-        and not record.cancel_requested
+        if record.workset_id not in here.live and record.lock_owner in {here.owner, *gone}
     ]

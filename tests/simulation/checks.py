@@ -47,7 +47,7 @@ class Checks:
         self._scopes()
 
     def _given_up(self, before, after):
-        from_outside = after.history[-1].event in ("Cancel", "ForceRelease") or (
+        from_outside = after.history[-1].event == "ForceRelease" or (
             after.history[-1].event == "Fail" and after.fence > before.fence
         )
         if from_outside:

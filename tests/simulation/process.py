@@ -17,6 +17,7 @@ import blocks.host
 import blocks.slurm.cluster
 import flows.poll_worksets
 import flows.process_workset
+import tasks.cancel
 import tasks.discover
 import tasks.dispatch
 import tasks.launch
@@ -82,19 +83,25 @@ class Process:
 
 
 class ModelHost(blocks.host.Host):
-    """The real host, whose threads are greenlets."""
+    """The real host, with the name of its simulated process."""
 
     def __init__(self, *args):
         super().__init__(*args)
         self.owner = PROCESS.get().name
-        self._threads = asyncio.Semaphore(self.config.max_workers)
 
-    async def call(self, function, *args, **kwargs):
+
+class ModelThreads:
+    """Threads that are greenlets."""
+
+    def __init__(self, number):
+        self._free = asyncio.Semaphore(number)
+
+    async def __call__(self, function, *args, **kwargs):
         process = PROCESS.get()
         if process.world.closing:
             raise asyncio.CancelledError
         with anyio.CancelScope(shield=True):
-            async with self._threads:
+            async with self._free:
                 return await process.world.in_thread(process, lambda: function(*args, **kwargs))
 
 
@@ -197,6 +204,11 @@ async def _nothing(*_):
     """Stands in for what only tells Prefect."""
 
 
+async def _no_cancelled_runs(_here):
+    """Nobody cancels in Prefect's UI; the operator here cancels in the state DB."""
+    return []
+
+
 @contextmanager
 def without_prefect():
     """Run the flows and tasks in this process, on whatever loop it has, without a server."""
@@ -205,6 +217,8 @@ def without_prefect():
     steps = ("validate", "schedule", "lock", "dispatch", "monitor")
     stand_ins = [
         (blocks.host, "Host", ModelHost),
+        (blocks.host, "Threads", ModelThreads),
+        (blocks.host, "emit_event", lambda **_: None),
         (blocks.host, "_load", _load),
         (blocks.host, "_load_source", _load_source),
         (blocks.host, "_sign_run", _nothing),
@@ -223,6 +237,8 @@ def without_prefect():
         (tasks.launch, "RELAUNCH_S", 120.0),
         (tasks.recover, "_crash_runs_of", _nothing),
         (tasks.settle, "emit_event", lambda **_: None),
+        (tasks.settle, "show", _nothing),
+        (tasks.launch, "heed_cancelled_runs", _no_cancelled_runs),
         (tasks.validate, "parse_spec", _parse_spec),
         (tasks.discover, "parse_spec", _parse_spec),
     ]
@@ -231,7 +247,7 @@ def without_prefect():
     ]
     for module in (
         tasks.validate, tasks.dispatch, tasks.settle, tasks.launch, tasks.recover, tasks.discover,
-        flows.poll_worksets,
+        tasks.cancel, flows.poll_worksets,
     ):  # fmt: skip
         stand_ins.append((module, "get_run_logger", lambda: log))
     with ExitStack() as stack:
