@@ -20,17 +20,21 @@ from uuid import UUID
 
 import anyio
 from prefect import runtime
+from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.logging import get_logger
 
 from blocks.clusters import Cluster
+from blocks.events import as_event
 from blocks.folders import Folder, LocalSource, Source, local_folder
+from blocks.notify.announcer import Announcer
 from blocks.settings import WorksetSettings
 from blocks.signals import cancelled_by_sigterm
 from blocks.state_db import WorksetStateDB
 from blocks.watch import ClusterWatch
+from worksets.announcements import Announcement, Kind
 from worksets.config import ProcessorConfig
 from worksets.errors import ConfigurationError, Refused
 from worksets.placement import ClusterView, Limits
@@ -44,6 +48,9 @@ MODULES: Final = {
     "dynamodb-workset-state-db": "blocks.dynamodb_state_db",
     "local-cluster": "blocks.local_cluster",
     "slurm-cluster": "blocks.slurm.cluster",
+    "sns-topic": "blocks.notify.aws",
+    "sqs-queue": "blocks.notify.aws",
+    "linear-team": "blocks.notify.linear",
     "s3-bucket": "prefect_aws.s3",
     "local-file-system": "prefect.filesystems",
 }
@@ -83,6 +90,7 @@ class Host:
         self.live: set[str] = set()
         self.sources: list[Source] = []
         self.call = Threads(config.max_workers)
+        self._announcer: Announcer | None = None
         self._log = get_logger("host")
 
     @property
@@ -167,17 +175,33 @@ class Host:
         finally:
             self.live.discard(workset_id)
 
-    def _tell_of_cluster(self, name: str, what: str, message: str) -> None:
+    def announce(self, announcement: Announcement) -> None:
+        """Tell people, after what happened is saved: Prefect's events, and every notifier."""
+        if not self.config.enable_notifications:
+            return
+        emit_event(**as_event(announcement))
+        if self._announcer is not None:
+            self._announcer.tell(announcement)
+
+    def _tell_of_cluster(self, name: str, kind: Kind, message: str) -> None:
         self._log.warning("%s", message)
-        if self.config.enable_notifications:
-            emit_event(
-                event=f"cluster.{what}",
-                resource={
-                    "prefect.resource.id": f"cluster.{name}",
-                    "prefect.resource.name": name,
-                },
-                payload={"message": message[:2000]},
-            )
+        self.announce(Announcement(kind, name, message))
+
+    async def start_notifying(self) -> None:
+        """Load the notifiers; one that cannot be loaded is told of, and does without."""
+        channels: list[NotificationBlock] = []
+        for reference in self.settings.notifiers:
+            try:
+                if reference.partition("/")[0] not in MODULES:
+                    import_module("prefect.blocks.notifications")  # Slack, Teams, e-mail and so on
+                channels.append(await _load(reference, NotificationBlock))  # type: ignore[type-abstract]
+            except Exception:
+                self._log.exception("the notifier %s is not used", reference)
+        self._announcer = Announcer(channels)
+
+    async def stop_notifying(self) -> None:
+        if self._announcer is not None:
+            await self._announcer.close()
 
     async def beat(self) -> None:
         """Renew this process's lease, three times as often as it needs; for ever."""
@@ -216,6 +240,7 @@ async def open_host(settings: str, config: ProcessorConfig | None = None) -> Asy
     found = await load_settings(settings)
     db = await _load(found.state_db, WorksetStateDB)  # type: ignore[type-abstract]
     here = Host(settings, found, db, config or found.processor)
+    await here.start_notifying()
     await here.refresh()
     await here.call(db.renew_lease, here.owner, found.lease_s)
     await _sign_run(here.owner)
@@ -231,6 +256,7 @@ async def open_host(settings: str, config: ProcessorConfig | None = None) -> Asy
             for watch in here.watches.values():
                 watch.close()
                 await watch.call(watch.cluster.close)
+            await here.stop_notifying()
             await here.call(db.drop_lease, here.owner)
 
 

@@ -33,6 +33,11 @@ class WorksetSettings(Block):
         "", description="Customer of a workset that names none; empty: it must name one"
     )
     pipelines: dict[Name, Pipeline] = Field(description="Commands of each pipeline")
+    notifiers: list[str] = Field(
+        default_factory=list,
+        description="Channels that are told, as TYPE-SLUG/NAME: sns-topic, sqs-queue, linear-team, "
+        "or any notifier of Prefect, such as slack-webhook",
+    )
     log_patterns: list[LogPattern] = Field(
         default_factory=list,
         description="Messages that end this installation's own programs, before the known ones",

@@ -17,13 +17,14 @@ from prefect.blocks.abstract import JobBlock, JobRun
 from prefect.logging import get_logger
 
 from blocks.clusters import Cluster
+from worksets.announcements import Kind
 from worksets.errors import ClusterUnreachable, ErrorCategory, WorksetError
 from worksets.jobs import JobSpec, JobStatus, Phase
 
 Call = Callable[..., Awaitable[Any]]
 """Runs a blocking function in a thread of this process: `await call(function, *arguments)`."""
-Tell = Callable[[str, str], None]
-"""Told `unreachable` or `reachable` of a cluster, with a message, when that changes."""
+Tell = Callable[[Kind, str], None]
+"""Told that a cluster is unreachable, or reachable again, with a message, when that changes."""
 
 POLL_FRACTION: Final = 1 / 20
 """A job is looked at again after this share of its age: 5 % late at the most, few questions."""
@@ -93,12 +94,14 @@ class ClusterWatch:
         self._log.warning("%s; its jobs are unknown, asked again", self._trouble)
         self._log.log(logging.DEBUG if expected else logging.ERROR, "query failed", exc_info=error)
         if self._failures == OPENS_AT and self._tell:
-            self._tell("unreachable", f"{self._trouble}; its worksets wait, nothing is lost")
+            self._tell(
+                Kind.CLUSTER_UNREACHABLE, f"{self._trouble}; its worksets wait, nothing is lost"
+            )
 
     def answered(self) -> None:
         """The cluster answered: it may be placed on."""
         if self._failures >= OPENS_AT and self._tell:
-            self._tell("reachable", f"{self.cluster.cluster_name} answers again")
+            self._tell(Kind.CLUSTER_REACHABLE, f"{self.cluster.cluster_name} answers again")
         self._failures, self._trouble = 0, ""
         self._back.set()
 

@@ -22,6 +22,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Crashed
 
 from blocks.host import Host
+from worksets.announcements import of_workset
 from worksets.errors import ClusterUnreachable, Refused, WorksetError, WorksetNotFound
 from worksets.jobs import Phase
 from worksets.record import HELD, WorksetRecord
@@ -102,7 +103,10 @@ async def stop_job(here: Host, record: WorksetRecord) -> None:
         return  # it is on its way out, or was faster: its holder writes that
     runs = status.step_runs(record.attempt, record.cluster_name)
     try:
-        await here.call(here.db.stopped, record.workset_id, record.fence, runs)
+        after = await here.call(here.db.stopped, record.workset_id, record.fence, runs)
     except Refused:
         return  # its holder saw the end, too
-    log.warning("%s is cancelled: %s has ended", record.workset_id, record.job_name)
+    message = f"cancelled ({record.cancel_requested}); its job {record.job_name} has ended"
+    log.warning("%s is %s", record.workset_id, message)
+    if announcement := of_workset(after, message):
+        here.announce(announcement)

@@ -15,6 +15,7 @@ from blocks.host import Host
 from tasks.cancel import LOOK_S, heed_cancelled_runs, stop_job
 from tasks.labels import flow_tags, labelled
 from tasks.recover import orphans
+from worksets.announcements import Announcement, Kind
 from worksets.config import Launch
 from worksets.placement import Decision, plan
 from worksets.record import WorksetRecord, scopes_of
@@ -112,6 +113,7 @@ class Launcher:
         if record.placement_reason != reason:
             get_run_logger().warning("%s cannot start: %s", record.workset_id, reason)
             await self.here.call(self.here.db.note_wait, record.workset_id, reason)
+            self.here.announce(Announcement(Kind.STUCK, record.workset_id, reason, record))
 
     async def _counts(self, ready: dict[str, WorksetRecord]) -> dict[str, int]:
         """Holders of each scope, and what this poller has sent off that is not locked yet."""

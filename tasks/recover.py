@@ -74,7 +74,7 @@ def orphans(here: Host, held: Iterable[WorksetRecord], gone: frozenset[str]) -> 
     """Worksets that nobody carries any more, though they count as held: their jobs may run.
 
     Those of owners that are gone, and those of this process whose flow run has ended without an
-    answer. Also what is to be cancelled: its job may have been faster, and somebody must write that.
+    answer. Also what is to be cancelled: its job may have been faster, and that must be written.
     """
     return [
         record

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
 from blocks.clusters import Cluster
 from blocks.host import Host, host
 from tasks.dispatch import seal
 from tasks.report import failure_report, show
+from worksets.announcements import of_workset
 from worksets.diagnosis import Diagnosis, diagnose
 from worksets.errors import (
     AdmissionRefused,
@@ -145,18 +145,9 @@ async def _failed(
 
 
 def _told(here: Host, record: WorksetRecord, message: str) -> Outcome:
-    """Tell Prefect's events about it, after the state is saved; its automations notify people."""
-    if here.config.enable_notifications:
-        emit_event(
-            event=f"workset.{record.state.value}",
-            resource={
-                "prefect.resource.id": f"workset.{record.workset_id}",
-                "prefect.resource.name": record.workset_id,
-                "workset.customer": record.customer_id,
-                "workset.cluster": record.cluster_name,
-            },
-            payload={"message": message[:2000], "attempt": record.attempt},
-        )
+    """The outcome, told to people as well: what it says is saved already."""
+    if announcement := of_workset(record, message):
+        here.announce(announcement)
     return Outcome(record.workset_id, record.state, message, record)
 
 

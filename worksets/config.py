@@ -52,7 +52,7 @@ class ProcessorConfig(_Config):
         True, description="False: the YAML is still read, but the FASTQ files are not looked at"
     )
     enable_notifications: bool = Field(
-        True, description="emit a Prefect event when a workset ends or waits for a retry"
+        True, description="tell people: a Prefect event, and the settings' notifiers"
     )
 
 

@@ -101,12 +101,12 @@ def test_jobs_of_an_unreachable_cluster_are_unknown_and_it_is_avoided_and_asked_
         job = asyncio.create_task(ended(watch, "w", 10))
         await asyncio.sleep(10 * MINUTE)
         assert not job.done() and "no route to host" in watch.unreachable
-        assert [what for what, _ in told] == ["unreachable"]
+        assert [what for what, _ in told] == ["cluster_unreachable"]
         assert 0 <= await job <= 20 * MINUTE + 170
         assert watch.unreachable == ""
 
     run(main())
-    assert [what for what, _ in told] == ["unreachable", "reachable"]
+    assert [what for what, _ in told] == ["cluster_unreachable", "cluster_reachable"]
     asked_while_down = [at for at, _ in watch.cluster._asked if 5 <= at < 20 * MINUTE]
     assert len(asked_while_down) < 20
 
@@ -142,7 +142,7 @@ def test_a_cluster_on_which_nothing_runs_is_back_when_it_says_its_capacity(watch
         assert watch.unreachable == "" and watch.capacity == 7
 
     run(main())
-    assert told == ["unreachable", "reachable"]
+    assert told == ["cluster_unreachable", "cluster_reachable"]
     assert asked == [0, 5, 10, 20, 40, 45]  # after 2, 4, 8 and 16 s, and not every 5
 
 

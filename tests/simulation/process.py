@@ -236,7 +236,6 @@ def without_prefect():
         # shorter, so that it comes about within a seed's few minutes
         (tasks.launch, "RELAUNCH_S", 120.0),
         (tasks.recover, "_crash_runs_of", _nothing),
-        (tasks.settle, "emit_event", lambda **_: None),
         (tasks.settle, "show", _nothing),
         (tasks.launch, "heed_cancelled_runs", _no_cancelled_runs),
         (tasks.validate, "parse_spec", _parse_spec),

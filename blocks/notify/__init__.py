@@ -1,0 +1,1 @@
+"""Telling people: the channels, and what carries announcements to them."""

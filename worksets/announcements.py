@@ -1,0 +1,88 @@
+"""What is told to people: the end of a workset, its retries, a cluster that does not answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from worksets.record import State, WorksetRecord
+
+MAX_SUBJECT: Final = 100
+"""Characters of a subject; SNS takes no longer one (AWS, Publish)."""
+MAX_BODY: Final = 8000
+
+
+class Kind(StrEnum):
+    """What happened."""
+
+    COMPLETED = "completed"
+    RETRYING = "retrying"
+    DEAD_LETTER = "dead_letter"
+    CANCELLED = "cancelled"
+    STUCK = "stuck"
+    CLUSTER_UNREACHABLE = "cluster_unreachable"
+    CLUSTER_REACHABLE = "cluster_reachable"
+
+
+OF_STATE: Final = {
+    State.COMPLETE: Kind.COMPLETED,
+    State.RETRYING: Kind.RETRYING,
+    State.FAILED: Kind.DEAD_LETTER,
+    State.CANCELLED: Kind.CANCELLED,
+}
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """One thing that happened. `about`: the workset's id, or the cluster's name."""
+
+    kind: Kind
+    about: str
+    message: str
+    record: WorksetRecord | None = None
+
+    @property
+    def subject(self) -> str:
+        """One line of at most 100 printable ASCII characters."""
+        first = self.message.partition("\n")[0]
+        line = f"{self.about}: {self.kind.value.replace('_', ' ')}: {first}"
+        line = "".join(c if " " <= c <= "~" else "?" for c in line)
+        return line if len(line) <= MAX_SUBJECT else line[: MAX_SUBJECT - 3] + "..."
+
+    @property
+    def body(self) -> str:
+        """The message, and for a workset where it stands."""
+        lines = [self.message[: MAX_BODY - 1000]]
+        if (record := self.record) is not None:
+            lines += [
+                "",
+                f"workset {record.workset_id} of {record.customer_id or 'an unknown customer'}, "
+                f"priority {record.priority.value}",
+                f"state {record.state.value}, attempt {record.attempt}"
+                + (f" on {record.cluster_name}" if record.cluster_name else ""),
+                f"steps done: {' '.join(record.completed_steps) or 'none'}",
+                f"at {record.location}",
+            ]
+        return "\n".join(lines)
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """For filters of subscribers; none is empty."""
+        found = {"event": self.kind.value}
+        if (record := self.record) is not None:
+            found |= {
+                "workset_id": record.workset_id,
+                "state": record.state.value,
+                "priority": record.priority.value,
+                "customer_id": record.customer_id,
+            }
+        else:
+            found["cluster_name"] = self.about
+        return {key: value for key, value in found.items() if value}
+
+
+def of_workset(record: WorksetRecord, message: str) -> Announcement | None:
+    """What is to be told of a workset that has just come into its state; None: nothing."""
+    kind = OF_STATE.get(record.state)
+    return Announcement(kind, record.workset_id, message, record) if kind else None
