@@ -277,6 +277,12 @@ async def load_settings(name: str) -> WorksetSettings:
     return await _load(f"workset-settings/{name}", WorksetSettings)
 
 
+async def load_state_db(settings: str) -> WorksetStateDB:
+    """The state DB of a settings block, for what needs no host."""
+    found = await load_settings(settings)
+    return await _load(found.state_db, WorksetStateDB)  # type: ignore[type-abstract]
+
+
 async def _load_clusters(settings: WorksetSettings) -> list[Cluster]:
     found = [
         await _load(reference, Cluster)  # type: ignore[type-abstract]

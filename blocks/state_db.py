@@ -297,9 +297,19 @@ class WorksetStateDB(Block, Store):
     def ignore(self, workset_id: str, reason: str) -> WorksetRecord:
         return self._transition(workset_id, events.Ignore(reason))
 
-    def restore(self, workset_id: str, reason: str) -> WorksetRecord:
-        """Make a failed, cancelled or ignored workset ready again, with all its retries."""
-        return self._transition(workset_id, events.Restore(reason))
+    def restore(
+        self, workset_id: str, reason: str, *, from_start: bool | None = None
+    ) -> WorksetRecord:
+        """Make a failed, cancelled or ignored workset ready again, with all its retries.
+
+        It goes on after its finished steps, or runs them again (`from_start`; None: again where
+        its data were at fault). History and attempt number stay; a job's name is never used twice.
+        """
+        return self._transition(workset_id, events.Restore(reason, from_start))
+
+    def dead_letters(self) -> list[WorksetRecord]:
+        """Worksets that failed for good, the latest first."""
+        return sorted(self._select((State.FAILED,)), key=lambda r: r.updated_at, reverse=True)
 
     # --- How a change is made ---
 

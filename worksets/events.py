@@ -120,9 +120,14 @@ class Ignore:
 
 @dataclass(frozen=True)
 class Restore:
-    """An operator brings a failed, cancelled or ignored workset back, with all its retries."""
+    """An operator brings a failed, cancelled or ignored workset back, with all its retries.
+
+    `from_start`: finished steps are run again. None: only where the data were at fault, for what
+    was staged of them is of no use once they are delivered again.
+    """
 
     reason: str
+    from_start: bool | None = None
 
 
 @dataclass(frozen=True)

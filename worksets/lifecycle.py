@@ -178,7 +178,8 @@ def _with_steps(
 ) -> tuple[tuple[StepRun, ...], tuple[Step, ...]]:
     known = {(run.step, run.attempt): run for run in (*record.step_runs, *step_runs)}
     runs = tuple(sorted(known.values(), key=lambda run: run.started_at))[-MAX_STEP_RUNS:]
-    done = {run.step for run in runs if run.exit_code == 0} | set(record.completed_steps)
+    # of the runs that the record knew, completed_steps says which still count
+    done = {run.step for run in step_runs if run.exit_code == 0} | set(record.completed_steps)
     return runs, tuple(step for step in STEPS if step in done)
 
 
@@ -393,8 +394,18 @@ def _ignore(record: WorksetRecord, event: Ignore, now: datetime) -> WorksetRecor
 def _restore(record: WorksetRecord, event: Restore, now: datetime) -> WorksetRecord | Refusal:
     if record.state not in {State.FAILED, State.CANCELLED, State.IGNORED}:
         return _refuse(record, event)
+    anew = event.from_start
+    if anew is None:
+        anew = record.error_category is ErrorCategory.DATA
     return _changed(
-        record, event, now, event.reason, state=State.READY, retry_count=0, error_known=True
+        record,
+        event,
+        now,
+        event.reason + (" (from the start)" if anew else ""),
+        state=State.READY,
+        retry_count=0,
+        error_known=True,
+        completed_steps=() if anew else record.completed_steps,
     )
 
 

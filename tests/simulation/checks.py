@@ -31,9 +31,11 @@ class Checks:
         )
         begun = after.attempt - before.attempt
         self._hold(begun in (0, 1), f"{id_}: attempt went from {before.attempt} to {after.attempt}")
-        self._hold(
-            set(before.completed_steps) <= set(after.completed_steps), f"{id_}: forgot a step"
-        )
+        if after.history[-1].event == "Restore" and not after.completed_steps:
+            self.ended_well.pop(id_, None)  # an operator has it start anew
+        else:
+            kept = set(before.completed_steps) <= set(after.completed_steps)
+            self._hold(kept, f"{id_}: forgot a step")
         if begun:
             self.taken_away.discard(id_)
         if after.history[-1].event == "Lock":
