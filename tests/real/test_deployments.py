@@ -149,3 +149,35 @@ def test_cancelling_a_poller_cancels_no_workset(site, deployed):
     assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
     assert site.db.get("kept").state is State.COMPLETE
     site.assert_each_step_ran_once(["kept"])
+
+
+def test_dead_letters_are_listed_and_redriven_from_a_form(site, deployed):
+    good = str(site.folder / "delivered")
+    step = site._step
+    pipeline = {
+        "stage": step("stage", 0),
+        "run": ["sh", "-c", 'test -e "$0" || exit 65', good],
+        "export": step("export", 0),
+    }
+    site.configure(clusters=1, customers=("acme", "cedar"))
+    for id_, customer in (("bad-a", "acme"), ("bad-b", "acme"), ("bad-c", "cedar")):
+        site.add(id_, 1, customer)
+    site.configure(
+        clusters=1, customers=("acme", "cedar"), overrides={"pipelines": {"sleep-1": pipeline}}
+    )
+    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
+    assert site.states() == {State.FAILED: 3}
+    assert start(site, "list_dead_letters/list-dead-letters")[-1] == "COMPLETED"
+    (site.folder / "delivered").touch()
+    redrive = "redrive_worksets/redrive-worksets"
+    assert start(site, redrive)[-1] == "FAILED", "an empty form redrives nothing"
+    assert site.states() == {State.FAILED: 3}
+    chosen = {"customer_id": "acme", "error_category": "data", "reason": "delivered again"}
+    assert start(site, redrive, **chosen)[-1] == "COMPLETED"
+    assert site.states() == {State.READY: 2, State.FAILED: 1}
+    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
+    assert site.states() == {State.COMPLETE: 2, State.FAILED: 1}
+    record = site.db.get("bad-a")
+    assert [run.step for run in record.step_runs if run.attempt == 2] == ["stage", "run", "export"]
+    assert any("delivered again" in entry.note for entry in record.history)
+    assert record.history[0].event == "Found", "the history before it is kept"

@@ -169,3 +169,24 @@ def test_a_workset_that_no_cluster_fits_says_so_and_starts_when_one_appears(site
     site.configure(clusters=2)
     site.finish(site.poller())
     assert site.db.get("w1").state is State.COMPLETE and site.db.get("w1").cluster_name == wanted
+
+
+def test_a_poller_that_slept_past_its_lease_touches_nothing_any_more(site):
+    """SIGSTOP for longer than the lease, another goes on, SIGCONT: the fence keeps it away."""
+    site.configure(clusters=1, slots=2)
+    site.add("w1", 20)
+    first = site.poller()
+    site.until(lambda: site.running() == {"w1"})
+    first.send_signal(signal.SIGSTOP)
+    try:
+        site.until(lambda: site.db.stale(), 20)
+        second = site.poller()
+        site.finish(second)
+        after = site.db.get("w1")
+        assert after.state is State.COMPLETE and after.fence == 2
+    finally:
+        first.send_signal(signal.SIGCONT)
+    log = site.finish(first)
+    assert "changed hands" in log
+    assert site.db.get("w1") == after, "it wrote nothing"
+    site.assert_each_step_ran_once(["w1"])

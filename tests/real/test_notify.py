@@ -1,0 +1,57 @@
+"""A poller tells Linear, which is slow, and Slack, which is not there; its worksets do not wait."""
+
+import time
+
+import pytest
+
+from tests.linear import KEY, linear
+from tests.services import free_port
+from worksets.record import State
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+SAVE = """
+import sys, uuid
+from prefect.blocks.notifications import SlackWebhook
+from blocks.notify.linear import LinearTeam
+name, url, key, slack = sys.argv[1:]
+LinearTeam(api_key=key, team_id=uuid.UUID(int=7), url=url).save(name)
+SlackWebhook(url=slack).save(name)
+"""
+
+
+def test_one_issue_for_a_dead_letter_and_nobody_waits_for_linear(site):
+    fail = {"stage": ["true"], "run": ["sh", "-c", "exit 65"], "export": ["true"]}
+    site.configure()
+    for n in range(3):
+        site.add(f"bad-{n}", 1)
+    with linear() as server:
+        server.slow_s = 2
+        slack = f"http://127.0.0.1:{free_port()}/services/a/b/c"
+        site.call("-c", SAVE, site.name, server.url, KEY, slack)
+        names = [f"linear-team/{site.name}", f"slack-webhook/{site.name}", "sns-topic/not-saved"]
+        site.configure(overrides={"pipelines": {"sleep-1": fail}, "notifiers": names})
+        poller = site.poller()
+        site.until(lambda: site.states()[State.FAILED] == 3)
+        ended = time.monotonic()
+        told = site.finish(poller)
+        assert time.monotonic() - ended < 25, "the end of the process waits a few seconds at most"
+        assert 1 <= len(server.issues) <= 3 and server.comments == []
+        assert all("exit code 65" in issue["title"] for issue in server.issues.values())
+    assert "the notifier sns-topic/not-saved is not used" in told
+
+
+def test_switched_off_nothing_is_told(site):
+    fail = {"stage": ["true"], "run": ["sh", "-c", "exit 65"], "export": ["true"]}
+    site.configure()
+    site.add("bad", 1)
+    with linear() as server:
+        site.call("-c", SAVE, site.name, server.url, KEY, "http://127.0.0.1:1/x")
+        site.configure(
+            enable_notifications=False,
+            overrides={
+                "pipelines": {"sleep-1": fail}, "notifiers": [f"linear-team/{site.name}"],
+            },
+        )  # fmt: skip
+        site.finish(site.poller())
+        assert site.states() == {State.FAILED: 1} and server.issues == {}
