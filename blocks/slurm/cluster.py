@@ -20,7 +20,14 @@ from blocks.slurm.script import (
     markers_shell,
     submit_shell,
 )
-from blocks.slurm.states import SQUEUE, Markers, parse_markers, parse_squeue, status
+from blocks.slurm.states import (
+    SQUEUE,
+    Markers,
+    of_claimant,
+    parse_markers,
+    parse_squeue,
+    status,
+)
 from blocks.slurm.transport import LocalTransport, MayHaveReached, Result
 from worksets.errors import (
     ClusterUnreachable,
@@ -169,9 +176,10 @@ class SlurmCluster(Cluster):
         markers = parse_markers(self._ask("markers", markers_shell(rest, ended)))
         for name in rest:
             left = markers.get(name, Markers(readable=False))
-            found = status(name, listed.get(name), left)
+            told = of_claimant(listed.get(name), left)
             # sealed, it never ran: no controller can bring that back
-            seen[name] = self._believed(found, forgotten=name not in listed and not left.sealed)
+            forgotten = told is None and not left.sealed
+            seen[name] = self._believed(status(name, told, left), forgotten=forgotten)
         return seen
 
     def _believed(self, found: JobStatus, *, forgotten: bool) -> JobStatus:
