@@ -26,6 +26,7 @@ class Folder:
     steps: str = ""
     submitted: bool = False
     claimed: bool = False
+    job: str = ""
     sealed: bool = False
     starts: dict = field(default_factory=dict)
     exits: dict = field(default_factory=dict)
@@ -138,7 +139,8 @@ class Slurm:
         if not job.live:
             return
         rng, step = self.world.rng, job.steps[number]
-        self.folder(job.name).starts[step] = self.world.utc()
+        folder = self.folder(job.name)
+        folder.job, folder.starts[step] = str(job.id), self.world.utc()
         self.checks.step_started(job, step)
         code, cut_off = rng.choice(ENDS)
         self.world.later(rng.expovariate(1 / 5), self._step_ends, job, number, code, cut_off)
@@ -195,6 +197,8 @@ class Slurm:
                 folder.sealed = True
             if folder.steps:
                 lines.append(f"steps {folder.steps}")
+            if folder.job:
+                lines.append(f"job {folder.job}")
             for step, at in folder.starts.items():
                 lines.append(f'{step}.start {{"at":"{at.isoformat()}"}}')
             for step, (at, code) in folder.exits.items():

@@ -104,13 +104,27 @@ async def test_an_earlier_attempt_that_is_absent_is_sealed_before_the_next_begin
 
 
 class Forgetful(LocalTransport):
-    """A Slurm that lists nothing; the job has claimed its attempt and is about to begin."""
+    """A job has claimed its attempt, and Slurm lists what it likes to."""
+
+    squeue: str
+    markers: str
 
     def run(self, argv, stdin="", timeout_s=60):
-        return Result(0, "@ w.a1\nsteps stage\nclaim\n" if "echo @" in stdin else "", "")
+        return Result(0, self.markers if "echo @" in stdin else self.squeue, "")
 
 
-def test_a_claimed_job_that_slurm_forgets_for_a_moment_is_not_gone():
+@pytest.mark.parametrize(
+    ("squeue", "markers", "phase"),
+    [
+        ("", "steps stage\nclaim\n", Phase.RUNNING),
+        # only its twin is listed, which found the attempt claimed
+        ("8|w.a1|FAILED|NonZeroExitCode\n", "steps stage\njob 7\nclaim\n", Phase.RUNNING),
+        ("7|w.a1|NODE_FAIL|None\n", "steps stage\njob 7\nclaim\n", Phase.VANISHED),
+        ("", "steps stage\nsealed sealed\nclaim\n", Phase.VANISHED),
+    ],
+)
+def test_a_claimed_job_that_slurm_does_not_list_is_not_gone_at_once(squeue, markers, phase):
     cluster = SlurmCluster(cluster_name="a", work_folder="/w")
-    cluster.transport = Forgetful()
-    assert cluster.observe(["w.a1"])["w.a1"].phase is Phase.RUNNING
+    cluster.transport = Forgetful(squeue=squeue, markers=f"@ w.a1\n{markers}")
+    cluster._prepared = True
+    assert cluster.observe(["w.a1"])["w.a1"].phase is phase
