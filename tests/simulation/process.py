@@ -126,7 +126,9 @@ class RunLog:
     """Prefect's run logger: into the trace."""
 
     def _tell(self, message, *args, exc_info=None):
-        PROCESS.get().world.tell("log:", (message % args)[:200])
+        world = PROCESS.get().world
+        if world.trace is not None:
+            world.tell("log:", (message % args)[:200])
 
     debug = info = warning = _tell
 
