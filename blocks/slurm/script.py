@@ -31,8 +31,10 @@ def job_script(spec: JobSpec, jobs: str, work_dir: str) -> str:
         'put() { printf %s "$2" > "$J/.$1.$$" && mv "$J/.$1.$$" "$J/$1"; }',
     ]
     for attempt in range(1, spec.attempt):
-        lines.append(f"mkdir -p {quote(f'{jobs}/a{attempt}')}")
-        lines.append(f"mkdir {quote(f'{jobs}/a{attempt}/claim')} 2>/dev/null")
+        earlier = f"{jobs}/a{attempt}"
+        lines.append(f"mkdir -p {quote(earlier)}")
+        seal = f"mkdir {quote(f'{earlier}/claim')} 2>/dev/null"
+        lines.append(f"{seal} && echo sealed > {quote(f'{earlier}/sealed')}")
     lines += [
         f'mkdir "$J/claim" || exit {EARLIER_OR_TWICE}',
         'put job "${SLURM_JOB_ID:-}"',
