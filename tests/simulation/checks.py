@@ -20,9 +20,14 @@ class Checks:
 
     # --- Writes ---
 
-    def committed(self, before, after):
-        """One record was replaced by the next."""
-        id_ = after.workset_id
+    def committed(self, before, after, by):
+        """One record was replaced by the next; `by` is the process, '' the operator."""
+        id_, event = after.workset_id, after.history[-1].event
+        others = before.state in HELD and by not in ("", before.lock_owner)
+        self._hold(
+            not others or event in ("TakeOver", "ReleaseStale", "SetAffinity"),
+            f"{id_}: {by} writes {event}, and {before.lock_owner} holds it",
+        )
         self._hold(after.version == before.version + 1, f"{id_}: version is not one more")
         self._hold(after.fence >= before.fence, f"{id_}: the fence fell")
         changed_hands = after.lock_owner not in ("", before.lock_owner)
@@ -36,7 +41,7 @@ class Checks:
         )
         if begun:
             self.taken_away.discard(id_)
-        if after.history[-1].event == "Lock":
+        if event == "Lock":
             self._hold(after.lock_owner in self.table.leases, f"{id_}: locked without a lease")
         if before.state in HELD and after.state not in HELD:
             self._given_up(before, after)

@@ -36,6 +36,9 @@ class Folder:
         free, self.claimed = not self.claimed, True
         return free
 
+    def seal(self):
+        self.sealed = self.claim() or self.sealed
+
 
 @dataclass
 class Job:
@@ -122,7 +125,7 @@ class Slurm:
             return
         job.state = "RUNNING"
         for attempt in job.seals:
-            self.folder(f"{job.workset_id}.a{attempt}").claim()
+            self.folder(f"{job.workset_id}.a{attempt}").seal()
         if not self.folder(job.name).claim():
             self._end(job, "FAILED")
             return
@@ -193,8 +196,8 @@ class Slurm:
             folder = self.folders.get(name)
             if folder is None:
                 continue
-            if (seal == "true" or folder.submitted) and folder.claim():
-                folder.sealed = True
+            if seal == "true" or folder.submitted:
+                folder.seal()
             if folder.steps:
                 lines.append(f"steps {folder.steps}")
             if folder.job:
@@ -207,9 +210,7 @@ class Slurm:
         return "\n".join([*lines, ""])
 
     def _cancel(self, name):
-        folder = self.folder(name)
-        if folder.claim():
-            folder.sealed = True
+        self.folder(name).seal()
         for job in self.jobs:
             if job.name == name and job.active and not job.forgotten:
                 self.world.later(self.world.rng.uniform(0, 2), self._cancelled, job)
