@@ -124,7 +124,8 @@ async def seal(watch: ClusterWatch, name: str) -> bool:
     try:
         await watch.call(watch.cluster.cancel, name)
         return (await _look(watch, name)).over
-    except TransientError:
+    except Exception as error:  # whatever went wrong in asking: it is unknown
+        get_run_logger().warning("%s could not be sealed: %s", name, error)
         return False
 
 

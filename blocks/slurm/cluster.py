@@ -29,6 +29,7 @@ from blocks.slurm.states import (
     SQUEUE,
     Listed,
     Markers,
+    of_claimant,
     parse_markers,
     parse_nodes,
     parse_sacct,
@@ -216,14 +217,18 @@ class SlurmCluster(Cluster):
         ended = frozenset(name for name in rest if name in listed)
         markers = parse_markers(self._ask("markers", markers_shell(rest, ended)))
         found = {name: markers.get(name, Markers(readable=False)) for name in rest}
+        forgotten: set[str] = set()
         for name in rest:
-            seen[name] = status(name, listed.get(name), found[name])
-        # of a sealed one it is certain: it never ran, and no controller can bring that back
-        gone = {n for n in rest if n not in listed and seen[n].phase is Phase.VANISHED}
-        if forgotten := {name for name in gone if not found[name].sealed}:
+            told = of_claimant(listed.get(name), found[name])
+            seen[name] = status(name, told, found[name])
+            # of a sealed one it is certain: it never ran, and no controller can bring that back
+            if told is None and seen[name].phase is Phase.VANISHED and not found[name].sealed:
+                forgotten.add(name)
+        if forgotten:
             said = parse_sacct(self._ask("sacct", accounting_shell(forgotten)))
             for name in forgotten:
-                seen[name] = self._believed(seen[name], said.get(name), found[name])
+                told = of_claimant(said.get(name), found[name])
+                seen[name] = self._believed(seen[name], told, found[name])
         for name in self._missing_since.keys() & rest.keys() - forgotten:
             del self._missing_since[name]
         return seen

@@ -31,8 +31,10 @@ def job_script(spec: JobSpec, jobs: str, work_dir: str) -> str:
         'put() { printf %s "$2" > "$J/.$1.$$" && mv "$J/.$1.$$" "$J/$1"; }',
     ]
     for attempt in range(1, spec.attempt):
-        lines.append(f"mkdir -p {quote(f'{jobs}/a{attempt}')}")
-        lines.append(f"mkdir {quote(f'{jobs}/a{attempt}/claim')} 2>/dev/null")
+        earlier = f"{jobs}/a{attempt}"
+        lines.append(f"mkdir -p {quote(earlier)}")
+        seal = f"mkdir {quote(f'{earlier}/claim')} 2>/dev/null"
+        lines.append(f"{seal} && echo sealed > {quote(f'{earlier}/sealed')}")
     lines += [
         f'mkdir "$J/claim" || exit {EARLIER_OR_TWICE}',
         'put job "${SLURM_JOB_ID:-}"',
@@ -82,7 +84,9 @@ def markers_shell(jobs: Mapping[str, str], ended: frozenset[str]) -> str:
             f"echo @ {quote(name)}",
             f"if cd {quote(folder)} 2>/dev/null; then",
             f"  if {seal} && mkdir claim 2>/dev/null; then echo sealed > sealed; fi",
-            '  for f in steps *.start *.exit sealed; do [ -f "$f" ] && echo "$f $(cat "$f")"; done',
+            "  for f in steps job *.start *.exit sealed; do",
+            '    [ -f "$f" ] && echo "$f $(cat "$f")"',
+            "  done",
             '  [ -d claim ] && echo "claim"',
             f"elif [ -e {quote(folder)} ] || ! [ -d {quote(folder.rsplit('/', 3)[0])} ]; then",
             "  echo unreadable",
@@ -92,13 +96,13 @@ def markers_shell(jobs: Mapping[str, str], ended: frozenset[str]) -> str:
 
 
 def accounting_shell(names: Iterable[str]) -> str:
-    """The shell that prints `NAME|STATE` of ended jobs, from slurmdbd or the jobcomp file.
+    """The shell that prints `ID|NAME|STATE` of ended jobs, from slurmdbd or the jobcomp file.
 
     Nothing where a cluster has neither.
     """
     names = sorted(names)
-    fields = "-nP -o JobName,State"
-    wanted = " ".join(f"-e {quote(f'{name}|')}" for name in names)
+    fields = "-nP -o JobID,JobName,State"
+    wanted = " ".join(f"-e {quote(f'|{name}|')}" for name in names)
     return "\n".join(
         [
             f"found=$(sacct {fields} -X -S now-30days --name={quote(','.join(names))} 2>/dev/null)"

@@ -46,6 +46,7 @@ class Listed:
     """What Slurm lists under one job name (more than one job, after an unlucky submission)."""
 
     states: tuple[tuple[str, str], ...]
+    ids: frozenset[str] = frozenset()
 
     @property
     def active(self) -> bool:
@@ -58,23 +59,25 @@ class Listed:
 
 def parse_squeue(text: str) -> dict[str, Listed]:
     """Jobs by name from `SQUEUE`'s output; a line that is none of its form is passed over."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    found: dict[str, list[tuple[str, str, str]]] = {}
     for line in text.splitlines():
         fields = line.strip().split("|")
         if len(fields) == 4:
-            found.setdefault(fields[1], []).append((fields[2], fields[3]))
-    return {name: Listed(tuple(states)) for name, states in found.items()}
+            found.setdefault(fields[1], []).append((fields[0], fields[2], fields[3]))
+    return {
+        name: Listed(tuple(job[1:] for job in jobs), frozenset(job[0] for job in jobs))
+        for name, jobs in found.items()
+    }
 
 
 def parse_sacct(text: str) -> dict[str, Listed]:
-    """Ended jobs by name from the lines `NAME|STATE` of sacct; a state may say `CANCELLED by 0`."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    """Ended jobs by name from sacct's lines `ID|NAME|STATE`; a state may say `CANCELLED by 0`."""
+    ended = []
     for line in text.splitlines():
-        name, _, said = line.partition("|")
-        state = said.strip(" |").partition(" ")[0]
-        if state in ENDED:
-            found.setdefault(name, []).append((state, "accounting"))
-    return {name: Listed(tuple(states)) for name, states in found.items()}
+        fields = line.rstrip("|").split("|")
+        if len(fields) == 3 and (state := fields[2].strip().partition(" ")[0]) in ENDED:
+            ended.append(f"{fields[0]}|{fields[1]}|{state}|accounting")
+    return parse_squeue("\n".join(ended))
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ class Markers:
     exits: dict[Step, tuple[datetime, int]] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     claimed: bool = False
+    job: str = ""
+    """Slurm's id of the job that claimed the attempt; written a moment after the claim."""
     sealed: bool = False
     readable: bool = True
 
@@ -135,6 +140,8 @@ def parse_markers(text: str) -> dict[str, Markers]:
             here.steps = tuple(map(Step, value.split()))
         elif what == "claim":
             here.claimed = True
+        elif what == "job":
+            here.job = value
         elif what == "sealed":
             here.sealed = True
         elif what == "unreadable":
@@ -145,6 +152,16 @@ def parse_markers(text: str) -> dict[str, Markers]:
             end = json.loads(value)
             here.exits[Step(what[:-5])] = (datetime.fromisoformat(end["at"]), end["code"])
     return found
+
+
+def of_claimant(listed: Listed | None, found: Markers) -> Listed | None:
+    """What Slurm lists of the job that claimed the attempt; None if it lists only a twin of it.
+
+    A twin that found the attempt claimed ends at once, and its end is not the attempt's.
+    """
+    if listed is None or found.sealed or not found.claimed or found.job in listed.ids:
+        return listed
+    return None
 
 
 def status(name: str, listed: Listed | None, found: Markers) -> JobStatus:

@@ -55,7 +55,13 @@ class FakeSlurm:
         job = self.cluster._job_dir("w.a1")
         marker = '{"at":"2026-01-01T00:00:00+00:00"}'
         subprocess.run(
-            ["sh", "-c", 'mkdir "$0/claim"; printf %s "$1" > "$0/run.start"', job, marker],
+            [
+                "sh",
+                "-c",
+                'cd "$0"; mkdir claim; echo 7 > job; printf %s "$1" > run.start',
+                job,
+                marker,
+            ],
             check=True,
         )
 
@@ -84,14 +90,14 @@ def test_a_job_that_ended_without_a_marker_says_why(fake, state):
 @pytest.mark.parametrize("said", ["NODE_FAIL", "OUT_OF_MEMORY", "CANCELLED by 0", "TIMEOUT"])
 def test_what_squeue_has_forgotten_the_accounting_knows(fake, said):
     fake.began()
-    fake.says("sacct", f"other|COMPLETED\nw.a1|{said}\nw.a10|COMPLETED\n")
+    fake.says("sacct", f"1|other|COMPLETED\n7|w.a1|{said}\n9|w.a1|COMPLETED\n8|w.a10|COMPLETED\n")
     seen = fake.look()
     assert seen.phase is Phase.VANISHED and said.split()[0] in seen.note
 
 
 def test_without_slurmdbd_the_jobcomp_file_is_read(fake):
     fake.began()
-    fake.says("sacct", then='[ "$1" = -c ] && echo "w.a1|BOOT_FAIL" || exit 1')
+    fake.says("sacct", then='[ "$1" = -c ] && echo "7|w.a1|BOOT_FAIL" || exit 1')
     assert "BOOT_FAIL" in fake.look().note
 
 

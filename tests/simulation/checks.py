@@ -20,9 +20,15 @@ class Checks:
 
     # --- Writes ---
 
-    def committed(self, before, after):
-        """One record was replaced by the next."""
-        id_ = after.workset_id
+    def committed(self, before, after, by):
+        """One record was replaced by the next; `by` is the process, '' the operator."""
+        id_, event = after.workset_id, after.history[-1].event
+        others = before.state in HELD and by not in ("", before.lock_owner)
+        # Stopped is evidence, whoever brings it: after a request to cancel its job has ended
+        self._hold(
+            not others or event in ("TakeOver", "ReleaseStale", "SetAffinity", "Stopped"),
+            f"{id_}: {by} writes {event}, and {before.lock_owner} holds it",
+        )
         self._hold(after.version == before.version + 1, f"{id_}: version is not one more")
         self._hold(after.fence >= before.fence, f"{id_}: the fence fell")
         changed_hands = after.lock_owner not in ("", before.lock_owner)
@@ -31,14 +37,14 @@ class Checks:
         )
         begun = after.attempt - before.attempt
         self._hold(begun in (0, 1), f"{id_}: attempt went from {before.attempt} to {after.attempt}")
-        if after.history[-1].event == "Restore" and not after.completed_steps:
+        if event == "Restore" and "(from the start)" in after.history[-1].note:
             self.ended_well.pop(id_, None)  # an operator has it start anew
         else:
             kept = set(before.completed_steps) <= set(after.completed_steps)
             self._hold(kept, f"{id_}: forgot a step")
         if begun:
             self.taken_away.discard(id_)
-        if after.history[-1].event == "Lock":
+        if event == "Lock":
             self._hold(after.lock_owner in self.table.leases, f"{id_}: locked without a lease")
         if before.state in HELD and after.state not in HELD:
             self._given_up(before, after)

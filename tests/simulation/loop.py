@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 from contextvars import ContextVar
+from itertools import count
 
 PROCESS = ContextVar("process", default=None)
 """The simulated process whose code runs; None in the world outside (stores, clusters, operator)."""
@@ -18,21 +19,32 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def __init__(self):
         super().__init__()
         self._now = 0.0
+        self._due = []
+        self._numbers = count()
         self.set_exception_handler(lambda *_: None)
 
     def time(self):
         return self._now
 
+    def call_later(self, delay, callback, *args, context=None):
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(self, when, callback, *args, context=None):
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._due, (when, next(self._numbers), timer))
+        return timer
+
+    def _timer_handle_cancelled(self, _timer):
+        """It is passed over when it is due."""
+
     def _run_once(self):
-        ready, timers = self._ready, self._scheduled
-        while timers and timers[0]._cancelled:
-            heapq.heappop(timers)._scheduled = False
-        if not ready and timers:
-            self._now = max(self._now, timers[0]._when)
-        while timers and timers[0]._when <= self._now:
-            timer = heapq.heappop(timers)
-            timer._scheduled = False
-            ready.append(timer)
+        ready, due = self._ready, self._due
+        while due and due[0][2]._cancelled:
+            heapq.heappop(due)
+        if not ready and due:
+            self._now = max(self._now, due[0][0])
+        while due and due[0][0] <= self._now:
+            ready.append(heapq.heappop(due)[2])
         if not ready and not self._stopping:
             raise RuntimeError("nothing can ever happen any more")
         for _ in range(len(ready)):

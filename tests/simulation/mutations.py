@@ -124,8 +124,8 @@ def a_retry_begins_from_the_first_step():
 def compare_and_set_without_the_compare():
     real = ModelStateDB._commit_now
 
-    def commit(self, _before, after, limits, alive_at):
-        real(self, self._table.records[after.workset_id], after, limits, alive_at)
+    def commit(self, _before, after, *others):
+        real(self, self._table.records[after.workset_id], after, *others)
 
     yield patch.object(ModelStateDB, "_commit_now", commit)
 

@@ -41,6 +41,7 @@ class Process:
         world = scenario.world
         self.scenario, self.world, self.name = scenario, world, name
         self.stopped = False
+        self.killed = False
         self.parked = []
         self._then = then
         self.db = model_state_db(
@@ -70,7 +71,7 @@ class Process:
 
     def crash(self):
         self.world.tell(f"{self.name} is killed")
-        self.stopped = True
+        self.stopped = self.killed = True
         self._then()
 
     def stop(self):
@@ -79,7 +80,12 @@ class Process:
 
     def sleep(self):
         self.stopped = True
-        self.world.later(self.world.rng.uniform(1, 90), self.world.loop.continue_, self)
+        self.world.later(self.world.rng.uniform(1, 90), self._awake)
+
+    def _awake(self):
+        # killed in its sleep, it stays dead
+        if not self.killed:
+            self.world.loop.continue_(self)
 
 
 class ModelHost(blocks.host.Host):
@@ -133,7 +139,9 @@ class RunLog:
     """Prefect's run logger: into the trace."""
 
     def _tell(self, message, *args, exc_info=None):
-        PROCESS.get().world.tell("log:", (message % args)[:200])
+        world = PROCESS.get().world
+        if world.trace is not None:
+            world.tell("log:", (message % args)[:200])
 
     debug = info = warning = _tell
 

@@ -2,12 +2,14 @@
 
 import gc
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.process import without_prefect
 from tests.simulation.scenario import simulate
+
+COLLECTED_EVERY = 25
 
 
 @dataclass
@@ -23,10 +25,20 @@ class Result:
 
 def run_seeds(seeds, mutation=None, traced=False):
     """Yields a result for each seed, with the product as it is or broken by a mutation."""
-    # what was imported is never garbage, and takes long to look through
-    gc.collect()
-    gc.freeze()
     with without_prefect(), MUTATIONS[mutation]() if mutation else nullcontext():
-        for seed in seeds:
-            world, violation = simulate(seed, traced)
+        for number, seed in enumerate(seeds):
+            if number % COLLECTED_EVERY == 0:
+                gc.collect()
+            with _no_collection():
+                world, violation = simulate(seed, traced)
             yield Result(seed, violation, world.faults, world.effects, world.trace)
+
+
+@contextmanager
+def _no_collection():
+    """A seed's garbage is small, and all that was imported takes long to look through for it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -13,7 +13,7 @@ from worksets.errors import ClusterUnreachable
 
 WORK = "/work"
 ENDS = (
-    *((0, ""),) * 30, (1, ""), (65, ""), (70, ""), (75, ""), (137, ""), (None, "NODE_FAIL"),
+    *((0, ""),) * 60, (1, ""), (65, ""), (70, ""), (75, ""), (137, ""), (None, "NODE_FAIL"),
     (None, "OUT_OF_MEMORY"), (None, "TIMEOUT"), (None, "CANCELLED"), (None, "FAILED"),
 )  # fmt: skip
 """How a step ends: its exit code, or what Slurm says of a job that was cut off."""
@@ -26,6 +26,7 @@ class Folder:
     steps: str = ""
     submitted: bool = False
     claimed: bool = False
+    job: str = ""
     sealed: bool = False
     starts: dict = field(default_factory=dict)
     exits: dict = field(default_factory=dict)
@@ -34,6 +35,9 @@ class Folder:
         """As `mkdir claim`."""
         free, self.claimed = not self.claimed, True
         return free
+
+    def seal(self):
+        self.sealed = self.claim() or self.sealed
 
 
 @dataclass
@@ -127,7 +131,7 @@ class Slurm:
             return
         job.state = "RUNNING"
         for attempt in job.seals:
-            self.folder(f"{job.workset_id}.a{attempt}").claim()
+            self.folder(f"{job.workset_id}.a{attempt}").seal()
         if not self.folder(job.name).claim():
             self._end(job, "FAILED")
             return
@@ -144,11 +148,10 @@ class Slurm:
         if not job.live:
             return
         rng, step = self.world.rng, job.steps[number]
-        self.folder(job.name).starts[step] = self.world.utc()
+        folder = self.folder(job.name)
+        folder.job, folder.starts[step] = str(job.id), self.world.utc()
         self.checks.step_started(job, step)
         code, cut_off = rng.choice(ENDS)
-        if self.world.now_s > self.world.horizon_s:
-            code, cut_off = 0, ""
         self.world.later(rng.expovariate(1 / 5), self._step_ends, job, number, code, cut_off)
 
     def _step_ends(self, job, number, code, cut_off):
@@ -200,7 +203,9 @@ class Slurm:
         if self.world.fault("no accounting", 0.5):
             return ""
         return "".join(
-            f"{job.name}|{job.state}\n" for job in self.jobs if not job.active and not job.live
+            f"{job.id}|{job.name}|{job.state}\n"
+            for job in self.jobs
+            if not job.active and not job.live
         )
 
     def _markers(self, shell):
@@ -211,10 +216,12 @@ class Slurm:
             folder = self.folders.get(name)
             if folder is None:
                 continue
-            if (seal == "true" or folder.submitted) and folder.claim():
-                folder.sealed = True
+            if seal == "true" or folder.submitted:
+                folder.seal()
             if folder.steps:
                 lines.append(f"steps {folder.steps}")
+            if folder.job:
+                lines.append(f"job {folder.job}")
             for step, at in folder.starts.items():
                 lines.append(f'{step}.start {{"at":"{at.isoformat()}"}}')
             for step, (at, code) in folder.exits.items():
@@ -223,9 +230,7 @@ class Slurm:
         return "\n".join([*lines, ""])
 
     def _cancel(self, name):
-        folder = self.folder(name)
-        if folder.claim():
-            folder.sealed = True
+        self.folder(name).seal()
         for job in self.jobs:
             if job.name == name and job.active and not job.forgotten:
                 self.world.later(self.world.rng.uniform(0, 2), self._cancelled, job)

@@ -6,6 +6,7 @@ from pydantic import PrivateAttr
 
 from blocks.state_db import WorksetStateDB
 from blocks.store import VersionConflict, lease_over, scope_is_full
+from tests.simulation.loop import PROCESS
 from worksets.errors import TransientError
 from worksets.record import HELD, State
 
@@ -80,13 +81,14 @@ class ModelStateDB(WorksetStateDB):
         return {record.workset_id: record.location for record in self._many(workset_ids)}
 
     def _commit(self, before, after, limits, alive_at):
-        event = after.history[-1].event
+        event, process = after.history[-1].event, PROCESS.get()
+        by = process.name if process else ""
         self._do(
             f"{event} {after.workset_id} v{after.version} f{after.fence} {after.state.value}",
-            lambda: self._commit_now(before, after, limits, alive_at),
+            lambda: self._commit_now(before, after, limits, alive_at, by),
         )
 
-    def _commit_now(self, before, after, limits, alive_at):
+    def _commit_now(self, before, after, limits, alive_at, by):
         table, id_ = self._table, after.workset_id
         stored = table.records[id_]
         if stored.version != before.version:
@@ -108,7 +110,7 @@ class ModelStateDB(WorksetStateDB):
             table.holders[scope] = table.holders.get(scope, frozenset()) - {id_}
         table.put(after)
         if self._checks is not None:
-            self._checks.committed(stored, after)
+            self._checks.committed(stored, after, by)
 
     def _select(self, states):
         waiting = [state for state in states if state not in HELD]

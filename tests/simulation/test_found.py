@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 import blocks.host
-from blocks.clusters import ClusterWatch
 from blocks.slurm.cluster import SlurmCluster
 from blocks.slurm.transport import LocalTransport, Result
+from blocks.watch import ClusterWatch
 from tasks.dispatch import dispatch
 from tasks.settle import Progress, settle_error
 from tasks.validate import Validated
@@ -47,7 +47,6 @@ def here(monkeypatch):
     """A process that holds no workset yet, and one workset that is ready."""
     for module in ("tasks.dispatch", "tasks.settle"):
         monkeypatch.setattr(f"{module}.get_run_logger", lambda: logging.getLogger("test"))
-    monkeypatch.setattr("tasks.settle.emit_event", lambda **_: None)
     db = model_state_db(Table())
     now = db.now()
     db.register(
@@ -65,7 +64,7 @@ def here(monkeypatch):
     watch = ClusterWatch(cluster, call)
     found = SimpleNamespace(
         db=db, call=call, cluster=cluster, owner="p", config=ProcessorConfig(),
-        watch=lambda _name: watch,
+        watch=lambda _name: watch, announce=lambda _: None,
     )  # fmt: skip
     monkeypatch.setattr(blocks.host, "_current", SimpleNamespace(get=lambda: found))
     return found
@@ -104,13 +103,29 @@ async def test_an_earlier_attempt_that_is_absent_is_sealed_before_the_next_begin
 
 
 class Forgetful(LocalTransport):
-    """A Slurm that lists nothing; the job has claimed its attempt and is about to begin."""
+    """A job has claimed its attempt, and Slurm lists what it likes to."""
 
-    def run(self, argv, stdin="", timeout_s=60):
-        return Result(0, "@ w.a1\nsteps stage\nclaim\n" if "echo @" in stdin else "", "")
+    squeue: str
+    markers: str
+
+    def run(self, script, timeout_s=60):
+        if script.startswith("squeue"):
+            return Result(0, self.squeue, "")
+        return Result(0, self.markers if "echo @" in script else "", "")
 
 
-def test_a_claimed_job_that_slurm_forgets_for_a_moment_is_not_gone():
+@pytest.mark.parametrize(
+    ("squeue", "markers", "phase"),
+    [
+        ("", "steps stage\nclaim\n", Phase.RUNNING),
+        # only its twin is listed, which found the attempt claimed
+        ("8|w.a1|FAILED|NonZeroExitCode\n", "steps stage\njob 7\nclaim\n", Phase.RUNNING),
+        ("7|w.a1|NODE_FAIL|None\n", "steps stage\njob 7\nclaim\n", Phase.VANISHED),
+        ("", "steps stage\nsealed sealed\nclaim\n", Phase.VANISHED),
+    ],
+)
+def test_a_claimed_job_that_slurm_does_not_list_is_not_gone_at_once(squeue, markers, phase):
     cluster = SlurmCluster(cluster_name="a", work_folder="/w")
-    cluster.transport = Forgetful()
-    assert cluster.observe(["w.a1"])["w.a1"].phase is Phase.RUNNING
+    cluster.transport = Forgetful(squeue=squeue, markers=f"@ w.a1\n{markers}")
+    cluster._prepared = True
+    assert cluster.observe(["w.a1"])["w.a1"].phase is phase

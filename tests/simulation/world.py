@@ -31,6 +31,7 @@ class World:
         self.context = copy_context()
         self.horizon_s = self.rng.uniform(30, 180)
         self.rates = [(kind, self.rng.choice(RATES)) for kind in AT_AN_EFFECT]
+        self._any_rate = sum(rate for _, rate in self.rates)
         self.faults = Counter()
         self.threads = set()
         self.processes = []
@@ -86,6 +87,8 @@ class World:
         if self.now_s > self.horizon_s:
             return None
         chance = self.rng.random()
+        if chance >= self._any_rate:
+            return None
         for kind, rate in self.rates:
             chance -= rate
             if chance < 0:
