@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from worksets.config import Customer, Name, Pipeline, ProcessorConfig
 from worksets.errors import ConfigurationError
 from worksets.leases import LEASE_S
-from worksets.placement import ClusterView, Limits
+from worksets.placement import ClusterView, Limits, PlacementPolicy
 
 
 class WorksetSettings(Block):
@@ -35,6 +35,9 @@ class WorksetSettings(Block):
     default_max_retries: int = Field(3, ge=0, le=10, description="Where a workset does not say")
     processor: ProcessorConfig = Field(
         default_factory=lambda: ProcessorConfig(), description="How a processor works"
+    )
+    placement: PlacementPolicy = Field(
+        default_factory=lambda: PlacementPolicy(), description="What placement weighs, in dollars"
     )
     lease_s: float = Field(LEASE_S, gt=0, description="Seconds a process is trusted without a word")
     deployment: str = Field(
@@ -66,6 +69,11 @@ class WorksetSettings(Block):
                 if customer.max_concurrent_worksets is not None
             },
         )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The customers that are taken, with the weight of each in sharing."""
+        return {name: customer.weight for name, customer in self.customers.items()}
 
     def pipeline(self, name: str) -> Pipeline:
         """The commands of a pipeline.

@@ -58,12 +58,15 @@ class Launcher:
     async def cycle(self) -> None:
         """Plan, and start what has a free slot."""
         ready = {record.workset_id: record for record in await self.here.call(self.here.db.ready)}
-        self.decisions = plan(
+        self.decisions = await self.here.call(
+            plan,
             [r for r in ready.values() if r.workset_id not in {*self._children, *self._broken}],
             self.here.views,
             await self._counts(ready),
             self.here.limits,
-            frozenset(self.here.settings.customers),
+            self.here.settings.weights,
+            self.here.settings.placement,
+            self.here.db.now(),
         )
         refusals = 0
         for decision in self.decisions:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from worksets.jobs import PLACEHOLDERS, render
 from worksets.record import STEPS, Step
 from worksets.spec import is_identifier
-from worksets.uris import is_lawful
+from worksets.uris import Uri
 
 
 class _Config(BaseModel):
@@ -22,14 +22,7 @@ def _name(text: str) -> str:
     return text
 
 
-def _uri(text: str) -> str:
-    if not is_lawful(text):
-        raise ValueError("write s3://bucket/prefix or file:///folder, plainly: no '..', no '%'")
-    return text.rstrip("/")
-
-
 Name = Annotated[str, AfterValidator(_name)]
-Uri = Annotated[str, AfterValidator(_uri)]
 
 
 class ProcessorConfig(_Config):
@@ -61,6 +54,9 @@ class Customer(_Config):
 
     max_concurrent_worksets: int | None = Field(
         None, ge=1, description="worksets of this customer held at once; None: no own limit"
+    )
+    weight: float = Field(
+        1.0, gt=0, description="its share of slots while customers compete, against the others'"
     )
     inputs: tuple[Uri, ...] = Field(
         (), description="URIs below which its worksets must lie; empty: any watched place"
