@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from operator import or_
 
 from pydantic import Field
 
@@ -107,7 +109,8 @@ class Fit:
     def _reference(self, name: str) -> int:
         if name not in self._references:
             self._references[name] = self._where(
-                not c.reference_genomes or name in c.reference_genomes for c in self.clusters
+                not name or not c.reference_genomes or name in c.reference_genomes
+                for c in self.clusters
             )
         return self._references[name]
 
@@ -121,10 +124,11 @@ class _AtLeast:
 
     def __init__(self, values: Sequence[float]) -> None:
         self._levels = sorted(set(values))
-        self._masks = [
-            sum(1 << n for n, value in enumerate(values) if value >= level)
-            for level in self._levels
-        ]
+        at = dict.fromkeys(self._levels, 0)
+        for n, value in enumerate(values):
+            at[value] |= 1 << n
+        masks = accumulate((at[level] for level in reversed(self._levels)), or_)
+        self._masks = list(masks)[::-1]
 
     def mask(self, need: float) -> int:
         found = bisect_left(self._levels, need)

@@ -6,9 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from heapq import heapify, heappop, heappush
+from typing import Final
 
 from worksets.costs import PlacementPolicy
 from worksets.record import Priority, WorksetRecord
+
+Entry = tuple[float, str, WorksetRecord]
+"""Hours waited, negative; id; record."""
+NOT_YET: Final = float("-inf")
 
 
 class Turns:
@@ -39,10 +44,10 @@ class Turns:
         self._weights = weights
         self._policy = policy
         self._premium = premium
-        self._classes: dict[int, dict[str, list[tuple[float, str, WorksetRecord]]]] = {}
+        self._classes: dict[int, dict[str, list[Entry]]] = {}
         for record in ready:
             waited = max(0.0, (now - record.created_at).total_seconds() / 3600)
-            rank = max(0, record.priority.rank - int(waited / policy.aging_hours))
+            rank = effective_rank(record.priority, waited, policy)
             of_rank = self._classes.setdefault(rank, defaultdict(list))
             of_rank[record.customer_id].append((-waited, record.workset_id, record))
 
@@ -54,23 +59,37 @@ class Turns:
             for queue in queues.values():
                 queue.sort(key=lambda entry: entry[:2], reverse=True)
             hour_usd = self._policy.waiting_usd(list(Priority)[rank])
-            heap = [self._key(customer, queues[customer], hour_usd) for customer in queues]
+            heap = [self._key(customer, queue) for customer, queue in queues.items()]
             heapify(heap)
             while heap:
-                customer = heappop(heap)[-1]
-                yield queues[customer].pop()[-1]
+                served, tie, _, customer = heappop(heap)
+                minus_waited, workset_id, record = queues[customer][-1]
+                if tie == NOT_YET:
+                    # only those that are served alike need to be told apart
+                    tie = minus_waited + self._worth(record, hour_usd)
+                    heappush(heap, (served, tie, workset_id, customer))
+                    continue
+                queues[customer].pop()
+                yield record
                 if queues[customer]:
-                    heappush(heap, self._key(customer, queues[customer], hour_usd))
+                    heappush(heap, self._key(customer, queues[customer]))
 
-    def _key(
-        self, customer: str, queue: list[tuple[float, str, WorksetRecord]], hour_usd: float
-    ) -> tuple[float, float, str, str]:
-        minus_waited, workset_id, record = queue[-1]
-        aging = self._policy.aging_hours
-        served = self._served[customer] / self._weights[customer] - int(-minus_waited / aging)
-        premium = self._premium(record)
-        worth = min(premium / hour_usd, aging) if premium and hour_usd else 0.0
-        return served, minus_waited + worth, workset_id, customer
+    def _key(self, customer: str, queue: list[Entry]) -> tuple[float, float, str, str]:
+        aged = int(-queue[-1][0] / self._policy.aging_hours)
+        served = self._served[customer] / self._weights[customer] - aged
+        return served, NOT_YET, "", customer
+
+    def _worth(self, record: WorksetRecord, hour_usd: float) -> float:
+        """Hours of waiting that are worth its premium; without a price of waiting, the most."""
+        premium, most = self._premium(record), self._policy.aging_hours
+        if premium <= 0:
+            return 0.0
+        return min(premium / hour_usd, most) if hour_usd else most
+
+
+def effective_rank(priority: Priority, waited_hours: float, policy: PlacementPolicy) -> int:
+    """The rank of a priority after so many hours; 0 is the most urgent."""
+    return max(0, priority.rank - int(waited_hours / policy.aging_hours))
 
 
 def jain_index(values: Iterable[float]) -> float:

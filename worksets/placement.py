@@ -22,7 +22,7 @@ from typing import Literal
 from worksets.capacity import ClusterView, Fit, Limits, bits, misfit
 from worksets.costs import Costs, PlacementPolicy
 from worksets.fairness import Turns
-from worksets.record import WorksetRecord, scopes_of
+from worksets.record import WorksetRecord
 from worksets.slots import Slots
 
 __all__ = ["ClusterView", "Decision", "Limits", "PlacementPolicy", "misfit", "plan"]
@@ -92,7 +92,7 @@ class _Plan:
         decisions: list[Decision] = []
         masks: dict[str, int] = {}
         fitting: list[WorksetRecord] = []
-        for record in sorted(ready, key=lambda r: (r.priority.rank, r.created_at, r.workset_id)):
+        for record in ready:
             id_ = record.workset_id
             if record.customer_id not in customers:
                 reason = "validation will say what is wrong with it"
@@ -133,13 +133,16 @@ class _Plan:
 
     def _starts(self, record: WorksetRecord, mask: int) -> bool:
         mask &= self.open & ~self.slots.full_for_good
-        scopes = scopes_of("", record.customer_id) - {"cluster:"}
-        if not mask or any(self._full(scope) for scope in scopes):
+        if not mask or self._at_limit(record):
             return False
         if not self.slots.add(self.costs.weighed(record, mask)):
             return False
-        self.counts.update(scopes)
+        self.counts["global"] += 1
+        self.counts[f"customer:{record.customer_id}"] += 1
         return True
+
+    def _at_limit(self, record: WorksetRecord) -> str:
+        return self._full("global") or self._full(f"customer:{record.customer_id}")
 
     def _full(self, scope: str) -> str:
         limit = self.limits.get(scope)
@@ -150,9 +153,8 @@ class _Plan:
         return f"{label} at {count} of {limit}"
 
     def _busy(self, record: WorksetRecord, mask: int) -> str:
-        for scope in ("global", f"customer:{record.customer_id}"):
-            if full := self._full(scope):
-                return full
+        if full := self._at_limit(record):
+            return full
         if mask not in self._waits:
             seen = list(bits(mask))
             texts = [self._state(n) for n in seen[:5]]

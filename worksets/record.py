@@ -43,7 +43,10 @@ class Priority(StrEnum):
     @property
     def rank(self) -> int:
         """0 for the most urgent."""
-        return list(Priority).index(self)
+        return _RANKS[self]
+
+
+_RANKS: Final = {priority: rank for rank, priority in enumerate(Priority)}
 
 
 class AffinityReason(StrEnum):
