@@ -77,7 +77,7 @@ def measure(slots: int, seed: int, *, scipy: bool) -> dict[str, Any]:
     rows = {
         r.workset_id: costs.weighed(r, costs.fit.mask(r)) for r in ready if r.workset_id in started
     }
-    number = {view.name: n for n, view in enumerate(clusters)}
+    number = {view.name: n for n, view in enumerate(costs.fit.clusters)}
     total = sum(rows[id_][number[name]] for id_, name in started.items())
     found: dict[str, Any] = {
         "slots": slots * len(clusters),

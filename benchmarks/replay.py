@@ -27,7 +27,6 @@ class Site:
     """The clusters, what runs on them, and what each workset would cost there."""
 
     def __init__(self, trace: Sequence[Workset], clusters: Sequence[Cluster]) -> None:
-        self.clusters = clusters
         self.regions = sorted({w.region for w in trace} | {c.region for c in clusters})
         place = {region: f"s3://region-{n}" for n, region in enumerate(self.regions)}
         self.policy = PlacementPolicy(
@@ -47,9 +46,9 @@ class Site:
             )
             for w in trace
         }
-        self.views = [
+        views = [
             ClusterView(
-                name=f"{n}",
+                name=f"{n}",  # its place in the file
                 max_concurrent_worksets=c.max_concurrent_worksets,
                 memory_gb_per_workset=min(c.memory_gb, 1e12),
                 reference_genomes=c.references,
@@ -58,9 +57,11 @@ class Site:
             )
             for n, c in enumerate(clusters)
         ]
-        self.fit = Fit(self.views)
+        self.fit = Fit(views)
+        self.views = self.fit.clusters
+        self.clusters = [clusters[int(view.name)] for view in self.views]
         self.costs = Costs(self.fit, self.policy)
-        self.free = [c.max_concurrent_worksets for c in clusters]
+        self.free = [c.max_concurrent_worksets for c in self.clusters]
         self.open = self.fit.mask(WorksetRecord(
             workset_id="any", location="s3://any", created_at=START, updated_at=START))  # fmt: skip
 
@@ -152,7 +153,7 @@ class Plan(Policy):
                 self.lines[key].remove(workset)
                 if not self.lines[key]:
                     del self.lines[key]
-                n = int(decision.cluster_name)
+                n = site.fit.bit[decision.cluster_name].bit_length() - 1
                 self.held.update(scopes_of(decision.cluster_name, key[1]))
                 yield workset, n
 
@@ -161,7 +162,9 @@ class Plan(Policy):
         return effective_rank(workset.priority, waited, self.site.policy)
 
     def ended(self, workset: Workset, n: int) -> None:
-        self.held.subtract(scopes_of(f"{n}", self.site.records[workset.n].customer_id))
+        self.held.subtract(
+            scopes_of(self.site.views[n].name, self.site.records[workset.n].customer_id)
+        )
 
 
 class InOrder(Policy):
@@ -199,7 +202,7 @@ class FirstComeFirstServed(InOrder):
         return 0
 
     def where(self, mask: int) -> int:
-        return next(bits(mask))
+        return min(bits(mask), key=lambda n: int(self.site.views[n].name))
 
 
 class DaylilyRule(InOrder):
@@ -228,17 +231,15 @@ class Shares:
 
     def __init__(self) -> None:
         self.held: Counter[str] = Counter()
-        self.waiting: Counter[str] = Counter()
+        self.wants: Counter[str] = Counter()
+        """What each has running and waiting."""
         self._had: Counter[str] = Counter()
         self._due: dict[str, float] = defaultdict(float)
 
     def pass_time(self, seconds: float) -> None:
         if seconds <= 0:
             return
-        wants = sorted(
-            (self.held[name] + self.waiting[name], name) for name in {*self.held, *self.waiting}
-        )
-        wants = [(want, name) for want, name in wants if want]
+        wants = sorted((want, name) for name, want in self.wants.items() if want)
         left = float(sum(self.held.values()))
         for n, (want, name) in enumerate(wants):
             due = min(want, left / (len(wants) - n))
@@ -273,17 +274,17 @@ def replay(
             site.give_back(n)
             chooser.ended(workset, n)
             shares.held[workset.customer_id] -= 1
+            shares.wants[workset.customer_id] -= 1
         while coming and coming[0].arrival_s <= now:
             workset = coming.popleft()
             chooser.arrived(workset, masks[workset.n])
-            shares.waiting[workset.customer_id] += 1
+            shares.wants[workset.customer_id] += 1
         for workset, n in chooser.starts(now):
             assert masks[workset.n] >> n & 1 and site.free[n] > 0, "started where it cannot run"
             site.take(n)
             started += 1
-            end = now + workset.vcpu_hours / clusters[n].vcpus_a_slot * 3600
+            end = now + workset.vcpu_hours / site.clusters[n].vcpus_a_slot * 3600
             heapq.heappush(running, (end, workset.n, workset, n))
-            shares.waiting[workset.customer_id] -= 1
             shares.held[workset.customer_id] += 1
             waits[workset.priority].append(now - workset.arrival_s)
             cost += sum(site.costs.usd(site.records[workset.n], 1 << n)[n])

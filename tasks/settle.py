@@ -21,6 +21,7 @@ from worksets.errors import (
     WorksetNotFound,
     classify_exit,
 )
+from worksets.estimates import taken
 from worksets.jobs import JobStatus, Phase, steps_to_run
 from worksets.record import HELD, State, StepRun, WorksetRecord
 
@@ -57,6 +58,7 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
     failed = status.failed_step
     if status.phase is Phase.ENDED and failed is None:
         done = await here.call(here.db.complete, record.workset_id, record.fence, runs)
+        await _learn(here, done)
         return _told(here, done, f"complete on {record.cluster_name}, attempt {record.attempt}")
 
     category: ErrorCategory | None
@@ -78,6 +80,18 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
     return await _failed(
         here, record, failed.value, category, details, job_ended=True, step_runs=runs
     )
+
+
+async def _learn(here: Host, done: WorksetRecord) -> None:
+    """Let the estimates of the next worksets of this pipeline learn from this one."""
+    try:
+        vcpus = here.watch(done.cluster_name).cluster.vcpus_per_workset
+        ratio = taken(done, vcpus)
+        if ratio is not None:
+            await here.call(here.db.add_estimate_ratio, done.pipeline, ratio)
+    except WorksetError as error:
+        # the workset is complete, whatever becomes of this
+        get_run_logger().warning("estimates learn nothing from %s: %s", done.workset_id, error)
 
 
 async def _failed(

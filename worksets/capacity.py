@@ -41,18 +41,19 @@ class Limits(Frozen):
 
 
 class Fit:
-    """Which of some clusters can take a workset, as a set of bits: bit n stands for cluster n.
+    """Which of some clusters can take a workset, as a set of bits.
 
-    A set costs a few look-ups, however many clusters there are.
+    Bit n stands for `clusters[n]`; they are in order of price, so the lowest bit of a set is the
+    cheapest cluster in it. A set costs a few look-ups, however many clusters there are.
     """
 
     def __init__(self, clusters: Sequence[ClusterView]) -> None:
-        self.clusters = clusters
+        self.clusters = sorted(clusters, key=lambda c: (c.price_per_vcpu_hour, c.name))
         self.all = (1 << len(clusters)) - 1
-        self.bit = {cluster.name: 1 << n for n, cluster in enumerate(clusters)}
-        self._open = self._where(c.max_concurrent_worksets > 0 for c in clusters)
-        self._memory = _AtLeast([c.memory_gb_per_workset for c in clusters])
-        self._vcpus = _AtLeast([c.vcpus_per_workset for c in clusters])
+        self.bit = {cluster.name: 1 << n for n, cluster in enumerate(self.clusters)}
+        self._open = self.where(c.max_concurrent_worksets > 0 for c in self.clusters)
+        self._memory = _AtLeast([c.memory_gb_per_workset for c in self.clusters])
+        self._vcpus = _AtLeast([c.vcpus_per_workset for c in self.clusters])
         self._references: dict[str, int] = {}
 
     def mask(self, record: WorksetRecord) -> int:
@@ -108,14 +109,15 @@ class Fit:
 
     def _reference(self, name: str) -> int:
         if name not in self._references:
-            self._references[name] = self._where(
+            self._references[name] = self.where(
                 not name or not c.reference_genomes or name in c.reference_genomes
                 for c in self.clusters
             )
         return self._references[name]
 
     @staticmethod
-    def _where(holds: Iterable[bool]) -> int:
+    def where(holds: Iterable[bool]) -> int:
+        """The set of the clusters for which it is true."""
         return sum(1 << n for n, true in enumerate(holds) if true)
 
 

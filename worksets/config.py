@@ -79,6 +79,19 @@ class Pipeline(_Config):
     export: tuple[str, ...] = ("{python}", "{programs}/export.py", "{results}", "{export_to}")
     vcpus: int = Field(1, ge=1, description="virtual CPUs that a workset's job needs")
     memory_gb: float = Field(0.0, ge=0, description="memory that it needs, GB")
+    memory_gb_per_gb: float = Field(
+        0.0, ge=0, description="and for each GB of the largest sample's FASTQ files, GB"
+    )
+    vcpu_hours_base: float = Field(0.0, ge=0, description="vCPU-hours of any workset's run step")
+    vcpu_hours_per_gb: float = Field(0.0, ge=0, description="and for each GB of FASTQ files")
+    vcpu_hours_per_sample: float = Field(0.0, ge=0, description="and for each sample")
+    vcpu_hours_per_coverage: float = Field(
+        0.0, ge=0, description="and for each sample and × of its coverage"
+    )
+    default_coverage: float = Field(30.0, gt=0, description="×, of a sample that names none")
+    storage_factor: float = Field(
+        3.0, ge=0, description="disk for inputs, scratch and results, by the FASTQ files' size"
+    )
 
     def argv(self, step: Step) -> tuple[str, ...]:
         return {Step.STAGE: self.stage, Step.RUN: self.run, Step.EXPORT: self.export}[step]

@@ -55,7 +55,7 @@ class Costs:
         self._prices = [cluster.price_per_vcpu_hour for cluster in fit.clusters]
         self._regions = [cluster.region for cluster in fit.clusters]
         self._region_of: dict[str, str] = {}
-        self._lowest: dict[tuple[int, str], tuple[float, float]] = {}
+        self._near: dict[str, int] = {}
 
     def region(self, record: WorksetRecord) -> str:
         """Where the workset's data is; empty: not known."""
@@ -68,11 +68,16 @@ class Costs:
         """Run and transfer on each cluster of `mask`."""
         region, hours = self.region(record), record.estimates.vcpu_hours
         moved = record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
-        near = {"", region, *(self._regions if not region else ())}
-        return {
-            n: (hours * self._prices[n], 0.0 if self._regions[n] in near else moved)
-            for n in bits(mask)
-        }
+        near = self._within(region)
+        return {n: (hours * self._prices[n], 0.0 if near >> n & 1 else moved) for n in bits(mask)}
+
+    def _within(self, region: str) -> int:
+        """The clusters to which data in this region is moved for nothing."""
+        if region not in self._near:
+            self._near[region] = self.fit.where(
+                not region or there in ("", region) for there in self._regions
+            )
+        return self._near[region]
 
     def weighed(self, record: WorksetRecord, mask: int) -> dict[int, int]:
         """For each cluster of `mask`: run + transfer, less the discount of a soft affinity.
@@ -87,16 +92,11 @@ class Costs:
 
     def lowest(self, record: WorksetRecord, mask: int) -> float:
         """Run + transfer on the cheapest cluster of `mask`; infinite if it is empty."""
-        region = self.region(record)
-        known = self._lowest.get((mask, region))
-        if known is None:
-            near = far = float("inf")
-            for n in bits(mask):
-                far = min(far, self._prices[n])
-                if not region or self._regions[n] in ("", region):
-                    near = min(near, self._prices[n])
-            known = self._lowest[mask, region] = (near, far)
-        near, far = known
-        hours = max(record.estimates.vcpu_hours, 1e-12)
         moved = record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
-        return min(near * hours, far * hours + moved)
+        near = mask & self._within(self.region(record))
+        found = [
+            record.estimates.vcpu_hours * self._prices[next(bits(some))] + transfer
+            for some, transfer in ((near, 0.0), (mask & ~near, moved))
+            if some
+        ]
+        return min(found, default=float("inf"))

@@ -73,14 +73,15 @@ class _Plan:
         self.costs = Costs(self.fit, policy)
         self.counts = Counter(held)
         self.limits = limits.by_scope()
-        self.available = sum(self.fit.bit[c.name] for c in clusters if not c.unavailable)
-        used = [held.get(f"cluster:{c.name}", 0) for c in clusters]
+        self.available = sum(self.fit.bit[c.name] for c in self.fit.clusters if not c.unavailable)
+        used = [held.get(f"cluster:{c.name}", 0) for c in self.fit.clusters]
         self.total = [
-            self.limits.get(f"cluster:{c.name}", c.max_concurrent_worksets) for c in clusters
+            self.limits.get(f"cluster:{c.name}", c.max_concurrent_worksets)
+            for c in self.fit.clusters
         ]
         free = [
             0 if c.unavailable else max(0, total - taken)
-            for c, total, taken in zip(clusters, self.total, used, strict=True)
+            for c, total, taken in zip(self.fit.clusters, self.total, used, strict=True)
         ]
         self.open = sum(1 << n for n, slots in enumerate(free) if slots)
         self.slots = Slots(free, used)

@@ -241,7 +241,7 @@ def optimum(records, clusters, free, policy):
         (i, n, cost)
         for i, record in enumerate(records)
         for n, cost in costs.weighed(record, costs.fit.mask(record)).items()
-        if not clusters[n].unavailable
+        if not costs.fit.clusters[n].unavailable
     ]
     once, slots = np.zeros((len(records), len(pairs))), np.zeros((len(clusters), len(pairs)))
     for column, (i, n, _) in enumerate(pairs):
@@ -264,9 +264,9 @@ def test_the_cost_is_the_optimum_of_an_exact_solver_and_no_other_could_have_star
         )
         decisions = decide(ready, clusters, weights=customers, policy=policy)
         costs = Costs(Fit(clusters), policy)
-        where = {view.name: n for n, view in enumerate(clusters)}
+        where = {view.name: n for n, view in enumerate(costs.fit.clusters)}
         started = [r for r in ready if decisions[r.workset_id].action == "start"]
-        free = [view.max_concurrent_worksets for view in clusters]
+        free = [view.max_concurrent_worksets for view in costs.fit.clusters]
         taken = Counter(where[decisions[r.workset_id].cluster_name] for r in started)
         assert all(taken[n] <= free[n] for n in taken)
         if not started:
