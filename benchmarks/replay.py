@@ -21,6 +21,8 @@ from worksets.record import Estimates, Priority, WorksetRecord, scopes_of
 START = datetime(2026, 1, 1, tzinfo=UTC)
 Start = tuple[Workset, int]
 """A workset, and the number of the cluster on which it starts."""
+Line = tuple[int, str, Priority]
+"""Worksets that wait alike: the set of clusters that fit, the customer, the priority."""
 
 
 class Site:
@@ -107,7 +109,7 @@ class Plan(Policy):
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.held: Counter[str] = Counter()
-        self.lines: dict[tuple[int, str, Priority], deque[Workset]] = defaultdict(deque)
+        self.lines: dict[Line, deque[Workset]] = defaultdict(deque)
         self.weights: dict[str, float] = {}
         self.limits = Limits(
             max_worksets=max(1, sum(site.free)),
@@ -122,21 +124,7 @@ class Plan(Policy):
     def starts(self, now_s: float) -> Iterator[Start]:
         site = self.site
         slots = sum(site.free)
-        if not slots:
-            return
-        able = [(key, line) for key, line in self.lines.items() if key[0] & site.open]
-        if slots == 1:
-            first: dict[str, tuple[tuple[int, int], Any, Any]] = {}
-            for key, line in able:
-                offer = (self._rank(line[0], now_s), line[0].n), key, line
-                if key[1] not in first or offer < first[key[1]]:
-                    first[key[1]] = offer
-            able = [(key, line) for _, key, line in first.values()]
-        shown = {
-            f"{workset.n:08d}": (key, workset)
-            for key, line in able
-            for workset in islice(line, slots)
-        }
+        shown = self.shown(slots, now_s) if slots else {}
         if not shown:
             return
         for decision in plan(
@@ -156,6 +144,22 @@ class Plan(Policy):
                 n = site.fit.bit[decision.cluster_name].bit_length() - 1
                 self.held.update(scopes_of(decision.cluster_name, key[1]))
                 yield workset, n
+
+    def shown(self, slots: int, now_s: float) -> dict[str, tuple[Line, Workset]]:
+        """The worksets that may start on `slots` free slots, by the id of their records."""
+        able = [(key, line) for key, line in self.lines.items() if key[0] & self.site.open]
+        if slots == 1:
+            first: dict[str, tuple[tuple[int, int], Line, deque[Workset]]] = {}
+            for key, line in able:
+                offer = (self._rank(line[0], now_s), line[0].n), key, line
+                if key[1] not in first or offer < first[key[1]]:
+                    first[key[1]] = offer
+            able = [(key, line) for _, key, line in first.values()]
+        return {
+            f"{workset.n:08d}": (key, workset)
+            for key, line in able
+            for workset in islice(line, slots)
+        }
 
     def _rank(self, workset: Workset, now_s: float) -> int:
         waited = (now_s - workset.arrival_s) / 3600

@@ -157,7 +157,7 @@ def generate(trace: Path, clusters: Path, worksets: int, seed: int) -> None:
                     f"w{n:05d}",
                     f"customer{int(12 * draw.random() ** 2) + 1:02d}",
                     draw.choices(list(Priority), [1, 7, 2])[0].value,
-                    round(mean_hours * draw.lognormvariate(-0.32, 0.8), 2),
+                    round(mean_hours * draw.lognormvariate(-0.125, 0.5), 2),
                     draw.choice([16, 32, 64, 96, 200]),
                     int(draw.uniform(20, 400) * 1e9),
                     draw.choice(REGIONS),
