@@ -1,12 +1,13 @@
 """Free slots, filled one workset at a time and always at the least total cost.
 
-Every full cluster has a price, and a workset takes the cluster where cost and price together are
-least. If a slot is free there, that is all. If not, it moves others on along the shortest path to
-a free slot, on a graph of the clusters: the length of a -> b is the least that moving one of the
-worksets placed on a to b would cost; and prices rise. So one that fits on one cluster only starts
+A workset takes its cheapest cluster if a slot is free there. If not, it moves others on along the
+shortest path to a free slot, on a graph of the clusters: the length of a -> b is the least that
+moving one of the worksets placed on a to b would cost. So one that fits on one cluster only starts
 although it came later, and the total is the least there is: a minimum-cost flow by successive
 shortest paths (Ahuja, Magnanti, Orlin: Network Flows, 1993, 9.7), with as few nodes as there are
-clusters. docs/decisions.md has the times beside SciPy's `linear_sum_assignment` and HiGHS.
+clusters. Prices of full clusters, the duals of the flow, change no result; they save searches, for
+where cost and price together are least and a slot is free, nobody need be moved.
+docs/decisions.md has the times beside SciPy's `linear_sum_assignment` and HiGHS.
 """
 
 from __future__ import annotations
