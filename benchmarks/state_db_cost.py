@@ -49,7 +49,9 @@ def record(workset_id: str, **fields: Any) -> WorksetRecord:
         pipeline="germline",
         reference_genome="hg38",
         location=f"s3://acme-genomics-worksets/incoming/2026/11/{workset_id}",
-        estimates=Estimates(vcpus=16, memory_gb=64),
+        estimates=Estimates(
+            vcpus=16, memory_gb=64, vcpu_hours=310.4, storage_gb=549, correction=1.07
+        ),
         created_at=now,
         updated_at=now,
         **fields,
@@ -71,8 +73,10 @@ def one_life(db: DynamoDBStateDB, workset_id: str) -> None:
         cluster_required=False,
         input_bytes=183_000_000_000,
     )
+    db.estimate_ratios("germline")  # discover
     db.get(workset_id)  # validate
-    db.describe(workset_id, description)  # it has seen how large the FASTQ files are
+    db.estimate_ratios("germline")
+    db.describe(workset_id, description)  # the estimates have learnt since it was registered
     db.holders()  # schedule
     db.get(workset_id)  # lock
     reason = "alpha: $41.20 run + $0 transfer; beta would cost $58.10"
@@ -87,6 +91,7 @@ def one_life(db: DynamoDBStateDB, workset_id: str) -> None:
         for step in ("stage", "run", "export")
     )
     db.complete(workset_id, begun.fence, runs)
+    db.add_estimate_ratio("germline", 1.07)
 
 
 def one_poll(db: DynamoDBStateDB) -> None:

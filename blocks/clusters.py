@@ -47,6 +47,8 @@ class Cluster(Block, ABC):
     reference_genomes: list[str] = Field(
         default_factory=list, description="Reference genomes present; empty: all"
     )
+    region: str = Field("", description="AWS region in which the cluster is; empty: unknown")
+    price_per_vcpu_hour: float = Field(0.0, ge=0, description="US dollars a vCPU-hour; 0: free")
     drained: bool = Field(False, description="True: keeps what runs and takes nothing new")
     poll_min_s: float = Field(0.5, gt=0, description="Shortest time between two observations, s")
     poll_max_s: float = Field(30, gt=0, description="Longest time between two observations, s")
@@ -59,6 +61,8 @@ class Cluster(Block, ABC):
             vcpus_per_workset=self.vcpus_per_workset,
             memory_gb_per_workset=self.memory_gb_per_workset,
             reference_genomes=frozenset(self.reference_genomes),
+            region=self.region,
+            price_per_vcpu_hour=self.price_per_vcpu_hour,
             unavailable="drained" if self.drained else "",
         )
 

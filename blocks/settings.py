@@ -9,7 +9,7 @@ from worksets.config import Customer, Name, Pipeline, ProcessorConfig
 from worksets.diagnosis import LogPattern
 from worksets.errors import ConfigurationError
 from worksets.leases import LEASE_S
-from worksets.placement import ClusterView, Limits
+from worksets.placement import ClusterView, Limits, PlacementPolicy
 
 
 class WorksetSettings(Block):
@@ -46,6 +46,9 @@ class WorksetSettings(Block):
     processor: ProcessorConfig = Field(
         default_factory=lambda: ProcessorConfig(), description="How a processor works"
     )
+    placement: PlacementPolicy = Field(
+        default_factory=lambda: PlacementPolicy(), description="What placement weighs, in dollars"
+    )
     lease_s: float = Field(LEASE_S, gt=0, description="Seconds a process is trusted without a word")
     deployment: str = Field(
         "process_workset/process-workset",
@@ -76,6 +79,11 @@ class WorksetSettings(Block):
                 if customer.max_concurrent_worksets is not None
             },
         )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The customers that are taken, with the weight of each in sharing."""
+        return {name: customer.weight for name, customer in self.customers.items()}
 
     def pipeline(self, name: str) -> Pipeline:
         """The commands of a pipeline.

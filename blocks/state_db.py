@@ -26,6 +26,7 @@ from worksets.errors import (
     TransientError,
     WorksetNotFound,
 )
+from worksets.estimates import remembered, with_ratio
 from worksets.leases import LEASE_S, is_stale
 from worksets.record import (
     HELD,
@@ -117,6 +118,15 @@ class WorksetStateDB(Block, Store):
 
     def save_cursor(self, source: str, cursor: str) -> None:
         self._put_note(source, cursor)
+
+    def estimate_ratios(self, pipeline: str) -> tuple[float, ...]:
+        """vCPU-hours taken by those expected, of the last worksets of a pipeline that finished."""
+        return remembered(self._get_note(f"pipeline:{pipeline}"))
+
+    def add_estimate_ratio(self, pipeline: str, ratio: float) -> None:
+        """Remember one more; of two that come at once one may be lost, which does no harm."""
+        key = f"pipeline:{pipeline}"
+        self._put_note(key, with_ratio(self._get_note(key), ratio))
 
     # --- A process holds worksets ---
 

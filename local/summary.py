@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from worksets.errors import retry_delay_s
-from worksets.placement import ClusterView, Limits, plan
+from worksets.placement import ClusterView, Limits, PlacementPolicy, plan
 from worksets.record import State, StepRun, WorksetRecord
 
 
@@ -96,13 +96,14 @@ def ideal_seconds(
         for r in records
         if r.workset_id in jobs
     }
-    customers = frozenset(r.customer_id for r in ready.values())
+    customers = dict.fromkeys((r.customer_id for r in ready.values()), 1.0)
+    policy = PlacementPolicy()
     held: Counter[str] = Counter()
     waiting: list[tuple[datetime, str]] = []
     running: list[tuple[datetime, str, str]] = []
     now, done = start, Counter[str]()
     while ready or waiting or running:
-        for decision in plan(ready.values(), views, held, limits, customers):
+        for decision in plan(ready.values(), views, held, limits, customers, policy, now):
             if decision.action == "start":
                 record = ready.pop(decision.workset_id)
                 placed = record.model_copy(

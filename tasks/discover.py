@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.folders import Source, SpecMissing
 from blocks.host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
-from worksets.errors import ConfigurationError, WorksetError
-from worksets.record import Estimates
+from tasks.validate import check_files, described
+from worksets.errors import ConfigurationError, DataError, WorksetError
 from worksets.registration import Description, describe, new_record
 from worksets.spec import parse_spec
 
@@ -80,16 +82,20 @@ def register(here: Host, workset_id: str, location: str) -> bool:
     One whose file is not lawful is registered all the same: its validation tells what is wrong.
     """
     description: Description | None = None
-    estimates = Estimates()
     try:
-        spec = parse_spec(here.open_folder(location).read_spec()).spec
+        folder = here.open_folder(location)
+        spec = parse_spec(folder.read_spec()).spec
         description = describe(
             spec, here.settings.default_customer, here.settings.default_max_retries
         )
-        pipeline = here.settings.pipeline(spec.pipeline)
-        estimates = Estimates(vcpus=pipeline.vcpus, memory_gb=pipeline.memory_gb)
+        sizes = None
+        if here.config.enable_validation:
+            with contextlib.suppress(DataError):
+                # before validation does: placement weighs what it costs to move them
+                sizes = check_files(spec, folder)
+        description = described(here, spec, sizes)
     except SpecMissing:
         raise
     except ConfigurationError:
-        description = description or None
-    return here.db.register(new_record(workset_id, location, here.db.now(), description, estimates))
+        pass  # what is known of it so far is kept
+    return here.db.register(new_record(workset_id, location, here.db.now(), description))

@@ -66,16 +66,19 @@ class Launcher:
         ready = {record.workset_id: record for record in await self.here.call(self.here.db.ready)}
         self._stop_cancelled(ready.values())
         passed_over = {*self._children, *self._broken}
-        self.decisions = plan(
+        self.decisions = await self.here.call(
+            plan,
             [
-                r
-                for r in ready.values()
-                if r.workset_id not in passed_over and not r.cancel_requested
+                record
+                for record in ready.values()
+                if record.workset_id not in passed_over and not record.cancel_requested
             ],
             self.here.views,
             await self._counts(ready),
             self.here.limits,
-            frozenset(self.here.settings.customers),
+            self.here.settings.weights,
+            self.here.settings.placement,
+            self.here.db.now(),
         )
         refusals = 0
         for decision in self.decisions:

@@ -51,6 +51,16 @@ async def schedule(workset: Validated, cluster: str | None = None) -> Placement:
 
 
 def place(here: Host, record: WorksetRecord, held: dict[str, int], cluster: str | None) -> Decision:
-    """The plan for this one workset, on any cluster or on the one that is named."""
-    views = [view for view in here.views if cluster in (None, view.name)]
-    return plan([record], views, held, here.limits, frozenset(here.settings.customers))[0]
+    """The plan for this one workset, on any cluster or on the one that is named.
+
+    Whose turn it is was the poller's to say; here the workset is alone.
+    """
+    views = [
+        # the others are still told of in the reason, with what they would have cost
+        view
+        if cluster in (None, view.name)
+        else view.model_copy(update={"unavailable": "not the poller's choice"})
+        for view in here.views
+    ]
+    weights, policy = here.settings.weights, here.settings.placement
+    return plan([record], views, held, here.limits, weights, policy, here.db.now())[0]

@@ -24,6 +24,7 @@ from worksets.errors import (
     WorksetError,
     WorksetNotFound,
 )
+from worksets.estimates import taken
 from worksets.events import Exhausted
 from worksets.jobs import JobStatus, Phase, steps_to_run
 from worksets.record import HELD, State, Step, StepRun, WorksetRecord
@@ -61,6 +62,7 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
     failed = status.failed_step
     if status.phase is Phase.ENDED and failed is None:
         done = await here.call(here.db.complete, record.workset_id, record.fence, runs)
+        await _learn(here, done)
         return _told(here, done, f"complete on {record.cluster_name}, attempt {record.attempt}")
 
     if failed is None:  # it vanished between two steps, or before the first
@@ -109,6 +111,18 @@ def _with_more(found: Diagnosis, cluster: Cluster, record: WorksetRecord) -> Dia
         remedy=f"{found.remedy}; it had {had}, the most that {cluster.cluster_name} gives: raise "
         f"{setting} of that cluster, then restore the workset",
     )
+
+
+async def _learn(here: Host, done: WorksetRecord) -> None:
+    """Let the estimates of the next worksets of this pipeline learn from this one."""
+    try:
+        vcpus = here.watch(done.cluster_name).cluster.vcpus_per_workset
+        ratio = taken(done, vcpus)
+        if ratio is not None:
+            await here.call(here.db.add_estimate_ratio, done.pipeline, ratio)
+    except WorksetError as error:
+        # the workset is complete, whatever becomes of this
+        get_run_logger().warning("estimates learn nothing from %s: %s", done.workset_id, error)
 
 
 async def _failed(

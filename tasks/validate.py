@@ -12,8 +12,9 @@ from blocks.host import Host, host
 from blocks.settings import WorksetSettings
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.errors import ConfigurationError, DataError, WorksetError
+from worksets.estimates import correction, estimate
 from worksets.record import HELD, State, WorksetRecord
-from worksets.registration import describe
+from worksets.registration import Description, describe
 from worksets.spec import WorksetSpec, parse_spec
 from worksets.uris import lies_below
 
@@ -47,7 +48,7 @@ async def validate(workset_id: str) -> Validated:
     here = host()
     record = await here.call(here.db.get, workset_id)
     try:
-        spec, warnings, size = await here.call(check, here, record)
+        spec, warnings, sizes = await here.call(check, here, record)
     except WorksetError as error:
         if record.state is not State.IN_PROGRESS:
             raise
@@ -56,23 +57,32 @@ async def validate(workset_id: str) -> Validated:
         return Validated(record, None)
     for warning in warnings:
         get_run_logger().warning("%s: %s", workset_id, warning)
-    description = describe(
-        spec, here.settings.default_customer, here.settings.default_max_retries, size
-    )
+    description = await here.call(described, here, spec, sizes)
     if record.state not in HELD and not description.matches(record):
         record = await here.call(here.db.describe, workset_id, description)
     return Validated(record, spec)
 
 
-def check(here: Host, record: WorksetRecord) -> tuple[WorksetSpec, tuple[str, ...], int | None]:
-    """The workset's spec, its warnings, and the bytes of its FASTQ files; blocks."""
+def described(here: Host, spec: WorksetSpec, sizes: dict[str, int] | None) -> Description:
+    """The spec as a record takes it over, with what the workset will need; blocks."""
+    settings = here.settings
+    ratios = here.db.estimate_ratios(spec.pipeline)
+    estimates = estimate(spec, settings.pipeline(spec.pipeline), sizes, correction(ratios))
+    customer, retries = settings.default_customer, settings.default_max_retries
+    return describe(spec, customer, retries, sizes, estimates)
+
+
+def check(
+    here: Host, record: WorksetRecord
+) -> tuple[WorksetSpec, tuple[str, ...], dict[str, int] | None]:
+    """The workset's spec, its warnings, and the bytes of each of its FASTQ files; blocks."""
     folder = here.open_folder(record.location)
     parsed = parse_spec(folder.read_spec())
     check_settings(parsed.spec, record.location, here.settings)
-    size = None
+    sizes = None
     if here.config.enable_validation and record.state not in HELD:
-        size = check_files(parsed.spec, folder)
-    return parsed.spec, parsed.warnings, size
+        sizes = check_files(parsed.spec, folder)
+    return parsed.spec, parsed.warnings, sizes
 
 
 def check_settings(spec: WorksetSpec, location: str, settings: WorksetSettings) -> None:
@@ -106,8 +116,8 @@ def check_settings(spec: WorksetSpec, location: str, settings: WorksetSettings) 
         )
 
 
-def check_files(spec: WorksetSpec, folder: Folder) -> int:
-    """Look at every FASTQ file of the workset; bytes of all. All mistakes are told at once.
+def check_files(spec: WorksetSpec, folder: Folder) -> dict[str, int]:
+    """Bytes of every FASTQ file of the workset. All mistakes are told at once.
 
     Raises:
         DataError: files are missing, empty or not files.
@@ -122,4 +132,4 @@ def check_files(spec: WorksetSpec, folder: Folder) -> int:
     problems = [f"{keys[n]}: {size}" for n, size in sizes.items() if isinstance(size, DataError)]
     if problems:
         raise DataError("\n".join(problems[:20]))
-    return sum(size for size in sizes.values() if isinstance(size, int))
+    return {name: size for name, size in sizes.items() if isinstance(size, int)}

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from worksets.jobs import PLACEHOLDERS, render
 from worksets.record import STEPS, Step
 from worksets.spec import is_identifier
-from worksets.uris import is_lawful
+from worksets.uris import Uri
 
 
 class _Config(BaseModel):
@@ -22,14 +22,7 @@ def _name(text: str) -> str:
     return text
 
 
-def _uri(text: str) -> str:
-    if not is_lawful(text):
-        raise ValueError("write s3://bucket/prefix or file:///folder, plainly: no '..', no '%'")
-    return text.rstrip("/")
-
-
 Name = Annotated[str, AfterValidator(_name)]
-Uri = Annotated[str, AfterValidator(_uri)]
 
 
 class ProcessorConfig(_Config):
@@ -62,6 +55,9 @@ class Customer(_Config):
     max_concurrent_worksets: int | None = Field(
         None, ge=1, description="worksets of this customer held at once; None: no own limit"
     )
+    weight: float = Field(
+        1.0, gt=0, description="its share of slots while customers compete, against the others'"
+    )
     inputs: tuple[Uri, ...] = Field(
         (), description="URIs below which its worksets must lie; empty: any watched place"
     )
@@ -83,6 +79,19 @@ class Pipeline(_Config):
     export: tuple[str, ...] = ("{python}", "{programs}/export.py", "{results}", "{export_to}")
     vcpus: int = Field(1, ge=1, description="virtual CPUs that a workset's job needs")
     memory_gb: float = Field(0.0, ge=0, description="memory that it needs, GB")
+    memory_gb_per_gb: float = Field(
+        0.0, ge=0, description="and for each GB of the largest sample's FASTQ files, GB"
+    )
+    vcpu_hours_base: float = Field(0.0, ge=0, description="vCPU-hours of any workset's run step")
+    vcpu_hours_per_gb: float = Field(0.0, ge=0, description="and for each GB of FASTQ files")
+    vcpu_hours_per_sample: float = Field(0.0, ge=0, description="and for each sample")
+    vcpu_hours_per_coverage: float = Field(
+        0.0, ge=0, description="and for each sample and × of its coverage"
+    )
+    default_coverage: float = Field(30.0, gt=0, description="×, of a sample that names none")
+    storage_factor: float = Field(
+        3.0, ge=0, description="disk for inputs, scratch and results, by the FASTQ files' size"
+    )
 
     def argv(self, step: Step) -> tuple[str, ...]:
         return {Step.STAGE: self.stage, Step.RUN: self.run, Step.EXPORT: self.export}[step]

@@ -1,8 +1,14 @@
-"""Which ready workset starts now, and where: a pure and total function.
+"""Which ready worksets start now, and where: a pure and total function, in US dollars.
 
-First placement: it must fit, a slot must be free, a preferred cluster is kept to if it can be, and
-otherwise the emptiest cluster is taken. Urgent before normal before low, then the oldest first; a
-workset whose customer or cluster is at its limit waits alone and holds up nobody behind it.
+*Who* starts is a matter of turns (`worksets.fairness`): each in its turn is given a slot if it
+fits, its customer is below its limit, and there is one, be it by moving others that start in the
+same cycle. A workset that cannot start waits alone and holds up nobody behind it. *Where* is the
+assignment of least total cost over all that start (`worksets.slots`): vCPU-hours × price, bytes ×
+price between regions, less a discount on a preferred cluster. Where nothing distinguishes clusters
+by cost, the emptiest is taken.
+
+No workset waits for a cheaper slot while one that fits is free: nothing known here says honestly
+when a slot frees. Hours of waiting count, at the policy's price, for whose turn it is.
 """
 
 from __future__ import annotations
@@ -10,37 +16,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from worksets.capacity import ClusterView, Fit, Limits, bits, misfit
+from worksets.costs import Costs, PlacementPolicy
+from worksets.fairness import Turns
+from worksets.record import WorksetRecord
+from worksets.slots import Slots
 
-from worksets.record import Frozen, WorksetRecord, scopes_of
-
-
-class ClusterView(Frozen):
-    """What placement has to know of a cluster."""
-
-    name: str
-    max_concurrent_worksets: int = Field(ge=0)
-    vcpus_per_workset: int = Field(1_000_000, ge=1)
-    memory_gb_per_workset: float = Field(1e9, gt=0)
-    reference_genomes: frozenset[str] = Field(frozenset(), description="empty: all are there")
-    unavailable: str = Field("", description="why nothing may be placed on it now; empty: it may")
-
-
-class Limits(Frozen):
-    """Worksets held at once; a scope that is not named has no limit."""
-
-    max_worksets: int = Field(ge=1)
-    clusters: Mapping[str, int] = {}
-    customers: Mapping[str, int] = {}
-
-    def by_scope(self) -> dict[str, int]:
-        return {
-            "global": self.max_worksets,
-            **{f"cluster:{name}": limit for name, limit in self.clusters.items()},
-            **{f"customer:{name}": limit for name, limit in self.customers.items()},
-        }
+__all__ = ["ClusterView", "Decision", "Limits", "PlacementPolicy", "misfit", "plan"]
 
 
 @dataclass(frozen=True)
@@ -62,107 +47,158 @@ def plan(
     clusters: Sequence[ClusterView],
     held: Mapping[str, int],
     limits: Limits,
-    customers: frozenset[str],
+    customers: Mapping[str, float],
+    policy: PlacementPolicy,
+    now: datetime,
 ) -> list[Decision]:
     """A decision for every ready workset, in the order in which they should start.
 
     `held` counts the holders of every scope (`global`, `cluster:NAME`, `customer:ID`);
-    `customers` are those that the settings know. Costs O(n log n + n × clusters).
+    `customers` are those that the settings know, with the weight of each in sharing.
     """
-    by_scope = limits.by_scope()
-    counts = Counter(held)
-    order = sorted(ready, key=lambda r: (r.priority.rank, r.created_at, r.workset_id))
-    decisions: list[Decision] = []
-    for record in order:
-        decision = _decide(record, clusters, counts, by_scope, customers)
-        if decision.action == "start":
-            counts.update(scopes_of(decision.cluster_name, record.customer_id))
-        decisions.append(decision)
-    return decisions
+    return _Plan(clusters, held, limits, policy).decide(ready, customers, now)
 
 
-def _decide(
-    record: WorksetRecord,
-    clusters: Sequence[ClusterView],
-    counts: Mapping[str, int],
-    limits: Mapping[str, int],
-    customers: frozenset[str],
-) -> Decision:
-    if record.customer_id not in customers:
-        return Decision(record.workset_id, "refuse", "validation will say what is wrong with it")
-    candidates = [cluster for cluster in clusters if not misfit(record, cluster)]
-    if not candidates:
-        reasons = "; ".join(misfit(record, cluster) for cluster in clusters)
-        return Decision(
-            record.workset_id, "stuck", f"no cluster fits: {reasons or 'there is no cluster'}"
-        )
-    for scope in ("global", f"customer:{record.customer_id}"):
-        if full := _full(scope, counts, limits):
-            return Decision(record.workset_id, "wait", f"waits: {full}")
-    free = [
-        cluster
-        for cluster in candidates
-        if not cluster.unavailable and not _full(f"cluster:{cluster.name}", counts, limits)
-    ]
-    if not free:
-        busy = "; ".join(
-            f"{cluster.name}: {cluster.unavailable}"
-            if cluster.unavailable
-            else _full(f"cluster:{cluster.name}", counts, limits)
-            for cluster in candidates
-        )
-        return Decision(record.workset_id, "wait", f"waits: {busy}")
+class _Plan:
+    """One cycle: what is free, what has been given away, and the words for it."""
 
-    def load(cluster: ClusterView) -> tuple[bool, float, str]:
-        used = counts.get(f"cluster:{cluster.name}", 0)
-        full_at = limits.get(f"cluster:{cluster.name}", cluster.max_concurrent_worksets)
-        return (cluster.name != record.preferred_cluster, used / max(full_at, 1), cluster.name)
+    def __init__(
+        self,
+        clusters: Sequence[ClusterView],
+        held: Mapping[str, int],
+        limits: Limits,
+        policy: PlacementPolicy,
+    ) -> None:
+        self.fit = Fit(clusters)
+        self.costs = Costs(self.fit, policy)
+        self.counts = Counter(held)
+        self.limits = limits.by_scope()
+        self.available = sum(self.fit.bit[c.name] for c in self.fit.clusters if not c.unavailable)
+        used = [held.get(f"cluster:{c.name}", 0) for c in self.fit.clusters]
+        self.total = [
+            self.limits.get(f"cluster:{c.name}", c.max_concurrent_worksets)
+            for c in self.fit.clusters
+        ]
+        free = [
+            0 if c.unavailable else max(0, total - taken)
+            for c, total, taken in zip(self.fit.clusters, self.total, used, strict=True)
+        ]
+        self.open = sum(1 << n for n, slots in enumerate(free) if slots)
+        self.slots = Slots(free, used)
+        self._waits: dict[int, str] = {}
 
-    best = min(free, key=load)
-    return Decision(record.workset_id, "start", _why(record, best, counts, limits), best.name)
+    def decide(
+        self, ready: Iterable[WorksetRecord], customers: Mapping[str, float], now: datetime
+    ) -> list[Decision]:
+        decisions: list[Decision] = []
+        masks: dict[str, int] = {}
+        fitting: list[WorksetRecord] = []
+        for record in ready:
+            id_ = record.workset_id
+            if record.customer_id not in customers:
+                reason = "validation will say what is wrong with it"
+                decisions.append(Decision(id_, "refuse", reason))
+            elif mask := self.fit.mask(record):
+                masks[id_] = mask
+                fitting.append(record)
+            else:
+                reason = f"no cluster fits: {self.fit.why_none(record)}"
+                decisions.append(Decision(id_, "stuck", reason))
+
+        def premium(record: WorksetRecord) -> float:
+            usable = masks[record.workset_id] & self.available
+            if not usable & self.open & ~self.slots.full_for_good:
+                return 0.0  # it cannot start now
+            return self.costs.lowest(record, usable & self.open) - self.costs.lowest(record, usable)
+
+        turns = Turns(fitting, self.counts, customers, self.costs.policy, now, premium)
+        order: list[tuple[WorksetRecord, bool]] = []
+        started: list[WorksetRecord] = []
+        for record in turns:
+            starts = self._starts(record, masks[record.workset_id])
+            order.append((record, starts))
+            if starts:
+                started.append(record)
+                turns.started(record.customer_id)
+        where = dict(zip((r.workset_id for r in started), self.slots.where, strict=True))
+        self.counts.update(f"cluster:{self.fit.clusters[n].name}" for n in where.values())
+        for record, starts in order:
+            id_, mask = record.workset_id, masks[record.workset_id]
+            if starts:
+                n = where[id_]
+                reason = self._why(record, mask, n)
+                decisions.append(Decision(id_, "start", reason, self.fit.clusters[n].name))
+            else:
+                decisions.append(Decision(id_, "wait", f"waits: {self._busy(record, mask)}"))
+        return decisions
+
+    def _starts(self, record: WorksetRecord, mask: int) -> bool:
+        mask &= self.open & ~self.slots.full_for_good
+        if not mask or self._at_limit(record):
+            return False
+        if not self.slots.add(self.costs.weighed(record, mask)):
+            return False
+        self.counts["global"] += 1
+        self.counts[f"customer:{record.customer_id}"] += 1
+        return True
+
+    def _at_limit(self, record: WorksetRecord) -> str:
+        return self._full("global") or self._full(f"customer:{record.customer_id}")
+
+    def _full(self, scope: str) -> str:
+        limit = self.limits.get(scope)
+        count = self.counts[scope]
+        if limit is None or count < limit:
+            return ""
+        label = scope.replace(":", " ") if scope != "global" else "all worksets"
+        return f"{label} at {count} of {limit}"
+
+    def _busy(self, record: WorksetRecord, mask: int) -> str:
+        if full := self._at_limit(record):
+            return full
+        if mask not in self._waits:
+            seen = list(bits(mask))
+            texts = [self._state(n) for n in seen[:5]]
+            more = [f"and {len(seen) - 5} more"] if len(seen) > 5 else []
+            self._waits[mask] = "; ".join([*texts, *more])
+        return self._waits[mask]
+
+    def _state(self, n: int) -> str:
+        cluster = self.fit.clusters[n]
+        if cluster.unavailable:
+            return f"{cluster.name}: {cluster.unavailable}"
+        return self._full(f"cluster:{cluster.name}") or f"cluster {cluster.name} has free slots"
+
+    def _why(self, record: WorksetRecord, mask: int, n: int) -> str:
+        cluster = self.fit.clusters[n]
+        usd = self.costs.usd(record, mask)
+        priced = any(map(any, usd.values()))
+        why = []
+        if record.pinned_cluster:
+            why.append("its finished steps are there")
+        elif record.cluster_required:
+            why.append("required")
+        elif record.preferred_cluster == cluster.name:
+            reason = record.affinity_reason.value if record.affinity_reason else "preferred"
+            why.append(f"preferred ({reason})")
+        elif record.preferred_cluster and not priced:
+            why.append(f"{record.preferred_cluster} has no slot for it")
+        elif not priced:
+            why.append("the emptiest that fits")
+        if priced:
+            run, transfer = usd.pop(n)
+            why.append(f"{money(run)} run + {money(transfer)} transfer")
+            if usd:
+                other = min(usd, key=lambda o: sum(usd[o]))
+                there = f"{self.fit.clusters[other].name} would cost {money(sum(usd[other]))}"
+                cheaper = sum(usd[other]) < run + transfer
+                why.append(f"{there}, but {self._state(other)}" if cheaper else there)
+        else:
+            count = self.counts[f"cluster:{cluster.name}"]
+            why.append(f"{count} of {self.total[n]} slots in use")
+        return f"{cluster.name}: {'; '.join(why)}"
 
 
-def misfit(record: WorksetRecord, cluster: ClusterView) -> str:
-    """Why `cluster` can never take this workset; empty if it can."""
-    if record.pinned_cluster and record.pinned_cluster != cluster.name:
-        return f"{cluster.name}: its finished steps are on {record.pinned_cluster}"
-    if record.cluster_required and record.preferred_cluster != cluster.name:
-        return f"{cluster.name}: {record.preferred_cluster} is required"
-    if cluster.max_concurrent_worksets == 0:
-        return f"{cluster.name}: takes no worksets (limit 0)"
-    if record.estimates.memory_gb > cluster.memory_gb_per_workset:
-        return f"{cluster.name}: needs {record.estimates.memory_gb:g} GB of memory"
-    if record.estimates.vcpus > cluster.vcpus_per_workset:
-        return f"{cluster.name}: needs {record.estimates.vcpus} vCPUs"
-    if cluster.reference_genomes and record.reference_genome not in cluster.reference_genomes:
-        return f"{cluster.name}: has no reference genome {record.reference_genome}"
-    return ""
-
-
-def _full(scope: str, counts: Mapping[str, int], limits: Mapping[str, int]) -> str:
-    if scope not in limits or counts.get(scope, 0) < limits[scope]:
-        return ""
-    label = scope.replace(":", " ") if scope != "global" else "all worksets"
-    return f"{label} at {counts.get(scope, 0)} of {limits[scope]}"
-
-
-def _why(
-    record: WorksetRecord,
-    cluster: ClusterView,
-    counts: Mapping[str, int],
-    limits: Mapping[str, int],
-) -> str:
-    scope = f"cluster:{cluster.name}"
-    used = counts.get(scope, 0)
-    total = limits.get(scope, cluster.max_concurrent_worksets)
-    slots = f"{total - used} of {total} slots free"
-    if record.pinned_cluster:
-        return f"{cluster.name}: its finished steps are there; {slots}"
-    if record.cluster_required:
-        return f"{cluster.name}: required; {slots}"
-    if record.preferred_cluster == cluster.name:
-        reason = record.affinity_reason.value if record.affinity_reason else "preferred"
-        return f"{cluster.name}: preferred ({reason}); {slots}"
-    if record.preferred_cluster:
-        return f"{cluster.name}: {record.preferred_cluster} has no free slot; {slots}"
-    return f"{cluster.name}: the emptiest that fits; {slots}"
+def money(usd: float) -> str:
+    """An amount for people: `$41.20`, `$0`."""
+    return f"${usd:,.2f}" if usd else "$0"

@@ -43,7 +43,10 @@ class Priority(StrEnum):
     @property
     def rank(self) -> int:
         """0 for the most urgent."""
-        return list(Priority).index(self)
+        return _RANKS[self]
+
+
+_RANKS: Final = {priority: rank for rank, priority in enumerate(Priority)}
 
 
 class AffinityReason(StrEnum):
@@ -99,10 +102,20 @@ class StepRun(Frozen):
 
 
 class Estimates(Frozen):
-    """What a workset's job needs at once."""
+    """What a workset's job needs: at once, and over its time. GB are 10^9 bytes."""
 
-    vcpus: int = Field(1, ge=1, description="virtual CPUs")
-    memory_gb: float = Field(0.0, ge=0, description="memory, GB (10^9 bytes)")
+    vcpus: int = Field(1, ge=1, description="virtual CPUs at once")
+    memory_gb: float = Field(0.0, ge=0, description="memory at once, GB")
+    vcpu_hours: float = Field(0.0, ge=0, description="of its run step; 0: not known")
+    storage_gb: float = Field(0.0, ge=0, description="inputs, scratch and results together, GB")
+    correction: float = Field(
+        1.0, gt=0, description="in vcpu_hours: how much longer finished worksets took than expected"
+    )
+
+    @property
+    def duration_hours(self) -> float:
+        """How long its run step takes on the vCPUs that it asks for."""
+        return self.vcpu_hours / self.vcpus
 
 
 class WorksetRecord(Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +29,8 @@ class Description(Frozen):
     cluster_required: bool
     input_bytes: int | None = None
     """Bytes of its FASTQ files; None where they were not looked at."""
+    estimates: Estimates | None = None
+    """None where its pipeline is not known."""
 
     def matches(self, record: WorksetRecord) -> bool:
         """Whether the record says the same."""
@@ -36,8 +39,9 @@ class Description(Frozen):
     def changes(self, record: WorksetRecord) -> dict[str, Any]:
         """The fields a record takes over from this description."""
         fields: dict[str, Any] = dict(self)
-        if self.input_bytes is None:
-            del fields["input_bytes"]
+        for key in ("input_bytes", "estimates"):
+            if fields[key] is None:
+                del fields[key]
         if record.affinity_reason is not None:
             # the first word stands; set_cluster_affinity changes it, not the file
             del fields["preferred_cluster"], fields["cluster_required"]
@@ -50,9 +54,10 @@ def describe(
     spec: WorksetSpec,
     default_customer: str,
     default_max_retries: int,
-    input_bytes: int | None = None,
+    sizes: Mapping[str, int] | None = None,
+    estimates: Estimates | None = None,
 ) -> Description:
-    """The description that a lawful file gives."""
+    """The description that a lawful file gives; `sizes` are the bytes of each FASTQ file."""
     return Description(
         customer_id=spec.customer_id or default_customer,
         priority=spec.priority,
@@ -61,7 +66,8 @@ def describe(
         max_retries=default_max_retries if spec.max_retries is None else spec.max_retries,
         preferred_cluster=spec.preferred_cluster or "",
         cluster_required=spec.cluster_required,
-        input_bytes=input_bytes,
+        input_bytes=None if sizes is None else sum(sizes.values()),
+        estimates=estimates,
     )
 
 
@@ -70,14 +76,12 @@ def new_record(
     location: str,
     now: datetime,
     description: Description | None,
-    estimates: Estimates | None = None,
 ) -> WorksetRecord:
     """The record of a workset that was just found; without a description its file is not lawful,
     and its validation will say why."""
     record = WorksetRecord(
         workset_id=workset_id,
         location=location,
-        estimates=estimates or Estimates(),
         created_at=now,
         updated_at=now,
         history=(HistoryEntry(at=now, event="Found", note=location),),

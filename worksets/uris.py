@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
 
 _LAWFUL: Final = re.compile(r"(s3://[a-z0-9][a-z0-9.-]+|file://)(/[^/%?#\\\x00-\x1f\x7f]+)*/?")
 
@@ -24,3 +26,13 @@ def lies_below(uri: str, root: str) -> bool:
     if not (is_lawful(uri) and is_lawful(root)):
         return False
     return (uri.rstrip("/") + "/").startswith(root.rstrip("/") + "/")
+
+
+def _plain(text: str) -> str:
+    if not is_lawful(text):
+        raise ValueError("write s3://bucket/prefix or file:///folder, plainly: no '..', no '%'")
+    return text.rstrip("/")
+
+
+Uri = Annotated[str, AfterValidator(_plain)]
+"""A lawful URI without a slash at its end, in settings."""

@@ -94,9 +94,7 @@ class SlurmCluster(Cluster):
         None, ge=1, description="Longest time limit a retry asks for; None: 4 × time_limit_minutes"
     )
     python: str = Field("python3", description="Python 3.9+ on the nodes, for stage and export")
-    region: str = Field("", description="AWS region in which the cluster is")
     availability_zone: str = Field("", description="Availability zone in which it is")
-    price_per_vcpu_hour: float = Field(0.0, ge=0, description="US dollars a vCPU-hour")
 
     _prepared: bool = PrivateAttr(default=False)
     _missing_since: dict[str, float] = PrivateAttr(default_factory=dict)

@@ -1,16 +1,27 @@
 """What every plan keeps to, whatever waits and whatever is free."""
 
+import random
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import Bounds, LinearConstraint, milp
 
-from worksets.placement import ClusterView, Limits, misfit, plan
+from benchmarks.planning import backlog
+from worksets.capacity import Fit
+from worksets.costs import Costs
+from worksets.placement import ClusterView, Limits, PlacementPolicy, misfit, plan
 from worksets.record import Estimates, Priority, State, WorksetRecord, scopes_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CUSTOMERS = ("acme", "borealis", "cedar")
+WEIGHTS = dict.fromkeys(CUSTOMERS, 1.0)
+REGIONS = ("", "us-west-2", "eu-central-1")
+POLICY = PlacementPolicy(regions={f"s3://{name}": name for name in REGIONS if name})
 NAMES = ("a", "b", "c", "d")
 
 views = st.lists(
@@ -21,6 +32,8 @@ views = st.lists(
         vcpus_per_workset=st.integers(1, 8),
         memory_gb_per_workset=st.sampled_from([1.0, 16.0, 512.0]),
         reference_genomes=st.sampled_from([frozenset(), frozenset({"hg38"}), frozenset({"b37"})]),
+        region=st.sampled_from(REGIONS),
+        price_per_vcpu_hour=st.sampled_from([0.0, 0.02, 0.05]),
         unavailable=st.sampled_from(["", "", "", "drained"]),
     ),
     max_size=4,
@@ -37,12 +50,15 @@ def queues(draw):
             workset_id=f"w{n}",
             customer_id=draw(st.sampled_from((*CUSTOMERS, "stranger"))),
             priority=draw(st.sampled_from(Priority)),
-            location=f"file:///w{n}",
+            location=f"s3://{draw(st.sampled_from(REGIONS)) or 'elsewhere'}/w{n}",
+            input_bytes=draw(st.integers(0, 500)) * 10**9,
             reference_genome=draw(st.sampled_from(["hg38", "b37"])),
             preferred_cluster=draw(st.sampled_from(("", *NAMES))),
             cluster_required=draw(st.booleans()),
             estimates=Estimates(
-                vcpus=draw(st.integers(1, 9)), memory_gb=draw(st.sampled_from([0.5, 8.0, 300.0]))
+                vcpus=draw(st.integers(1, 9)),
+                memory_gb=draw(st.sampled_from([0.5, 8.0, 300.0])),
+                vcpu_hours=draw(st.integers(0, 500)),
             ),
             job_ended=(pinned := draw(st.sampled_from(("", "", "", *NAMES)))) == "",
             cluster_name=pinned,
@@ -70,7 +86,7 @@ def situations(draw):
 @given(situations())
 def test_every_workset_gets_one_decision_with_a_reason_and_no_limit_is_passed(situation):
     ready, clusters, held, limits = situation
-    decisions = plan(ready, clusters, held, limits, frozenset(CUSTOMERS))
+    decisions = plan(ready, clusters, held, limits, WEIGHTS, POLICY, NOW)
     assert sorted(d.workset_id for d in decisions) == sorted(r.workset_id for r in ready)
     records, by_name = {r.workset_id: r for r in ready}, {view.name: view for view in clusters}
     counts, by_scope = Counter(held), limits.by_scope()
@@ -92,7 +108,7 @@ def test_every_workset_gets_one_decision_with_a_reason_and_no_limit_is_passed(si
 def test_nothing_waits_for_a_slot_that_is_free(situation):
     """So a customer or a cluster at its limit holds up nobody behind it."""
     ready, clusters, held, limits = situation
-    decisions = plan(ready, clusters, held, limits, frozenset(CUSTOMERS))
+    decisions = plan(ready, clusters, held, limits, WEIGHTS, POLICY, NOW)
     records, counts, by_scope = {r.workset_id: r for r in ready}, Counter(held), limits.by_scope()
     for decision in decisions:
         if decision.action == "start":
@@ -108,30 +124,6 @@ def test_nothing_waits_for_a_slot_that_is_free(situation):
                     assert any(s in by_scope and counts[s] >= by_scope[s] for s in scopes)
 
 
-@given(situations())
-def test_nobody_takes_a_slot_that_a_more_urgent_or_older_workset_could_have_had(situation):
-    ready, clusters, held, limits = situation
-    decisions = plan(ready, clusters, held, limits, frozenset(CUSTOMERS))
-    records, by_name = {r.workset_id: r for r in ready}, {view.name: view for view in clusters}
-    waiting = []
-
-    def rank(record):
-        return (record.priority.rank, record.created_at)
-
-    for decision in decisions:
-        record = records[decision.workset_id]
-        if decision.action == "wait":
-            waiting.append(record)
-        if decision.action == "start":
-            # the order of the decisions is the order of starting: who waits stands before
-            for other in waiting:
-                assert rank(other) <= rank(record)
-            later = [d.workset_id for d in decisions[decisions.index(decision) + 1 :]]
-            for other in (records[id_] for id_ in later):
-                assert rank(record) <= rank(other)
-            assert not misfit(record, by_name[decision.cluster_name])
-
-
 def test_worksets_do_not_pile_up_on_one_cluster():
     """Daylily's own scheduler put every one on the same cluster: nothing updated the load."""
     clusters = [ClusterView(name=name, max_concurrent_worksets=3) for name in NAMES]
@@ -143,5 +135,164 @@ def test_worksets_do_not_pile_up_on_one_cluster():
         for n in range(8)
     ]  # fmt: skip
     limits = Limits(max_worksets=100, clusters=dict.fromkeys(NAMES, 3))
-    decisions = plan(ready, clusters, {}, limits, frozenset({"acme"}))
+    decisions = plan(ready, clusters, {}, limits, {"acme": 1.0}, POLICY, NOW)
     assert Counter(d.cluster_name for d in decisions) == dict.fromkeys(NAMES, 2)
+
+
+def workset(name, customer="acme", **fields):
+    estimates = Estimates(**{k: fields.pop(k) for k in list(fields) if k in Estimates.model_fields})
+    fields = {"location": f"s3://us-west-2/{name}", "reference_genome": "hg38"} | fields
+    return WorksetRecord(
+        workset_id=name, customer_id=customer, estimates=estimates, updated_at=NOW,
+        created_at=fields.pop("created_at", NOW), **fields,
+    )  # fmt: skip
+
+
+def cluster(name, slots=3, **fields):
+    return ClusterView(name=name, max_concurrent_worksets=slots, **fields)
+
+
+def decide(ready, clusters, held=None, weights=WEIGHTS, policy=POLICY, **limits):
+    limits = Limits(
+        max_worksets=limits.pop("max_worksets", 100),
+        clusters={view.name: view.max_concurrent_worksets for view in clusters}, **limits,
+    )  # fmt: skip
+    decisions = plan(ready, clusters, held or {}, limits, weights, policy, NOW)
+    return {decision.workset_id: decision for decision in decisions}
+
+
+WEST = {"region": "us-west-2"}
+DEAR = {"price_per_vcpu_hour": 0.0581, "region": "us-west-2"}
+CHEAP = {"price_per_vcpu_hour": 0.0412, "region": "us-west-2"}
+FAR = {"price_per_vcpu_hour": 0.0100, "region": "eu-central-1"}
+
+
+@pytest.mark.parametrize(
+    ("record", "clusters", "held", "limits", "action", "reason"),
+    [
+        ({"vcpu_hours": 1000}, [cluster("c1", **DEAR), cluster("c2", **CHEAP)], {}, {},
+         "start", "c2: $41.20 run + $0 transfer; c1 would cost $58.10"),
+        ({"vcpu_hours": 1000, "input_bytes": 10**12},
+         [cluster("c1", **FAR), cluster("c2", **CHEAP)], {}, {},
+         "start", "c1: $10.00 run + $20.00 transfer; c2 would cost $41.20"),
+        ({"vcpu_hours": 1000, "input_bytes": 2 * 10**12},
+         [cluster("c1", **FAR), cluster("c2", **CHEAP)],
+         {}, {}, "start", "c2: $41.20 run + $0 transfer; c1 would cost $50.00"),
+        ({"vcpu_hours": 1000}, [cluster("c1", **DEAR), cluster("c2", **CHEAP)],
+         {"cluster:c2": 3}, {},
+         "start", "c1: $58.10 run + $0 transfer; c2 would cost $41.20, but cluster c2 at 3 of 3"),
+        ({"vcpu_hours": 1000, "preferred_cluster": "c1", "affinity_reason": "data_locality"},
+         [cluster("c1", **FAR | CHEAP), cluster("c2", price_per_vcpu_hour=0.04, **WEST)], {}, {},
+         "start", "c1: preferred (data_locality); $41.20 run + $0 transfer; "
+                  "c2 would cost $40.00, but cluster c2 has free slots"),
+        ({"vcpu_hours": 1000, "preferred_cluster": "c1"},
+         [cluster("c1", **DEAR), cluster("c2", **CHEAP)],
+         {}, {}, "start", "c2: $41.20 run + $0 transfer; c1 would cost $58.10"),
+        ({"vcpu_hours": 1000, "preferred_cluster": "c1", "cluster_required": True},
+         [cluster("c1", **DEAR), cluster("c2", **CHEAP)], {}, {},
+         "start", "c1: required; $58.10 run + $0 transfer"),
+        ({"vcpu_hours": 9, "completed_steps": ("stage",), "cluster_name": "c1"},
+         [cluster("c1"), cluster("c2")], {}, {},
+         "start", "c1: its finished steps are there; 1 of 3 slots in use"),
+        ({}, [cluster("c1"), cluster("c2")], {"cluster:c1": 1}, {},
+         "start", "c2: the emptiest that fits; 1 of 3 slots in use"),
+        ({"preferred_cluster": "c1", "affinity_reason": "manual"}, [cluster("c1"), cluster("c2")],
+         {"cluster:c1": 2}, {}, "start", "c1: preferred (manual); 3 of 3 slots in use"),
+        ({}, [cluster("c1")], {"customer:acme": 3}, {"customers": {"acme": 3}},
+         "wait", "waits: customer acme at 3 of 3"),
+        ({}, [cluster("c1")], {"global": 9}, {"max_worksets": 9},
+         "wait", "waits: all worksets at 9 of 9"),
+        ({}, [cluster("c1"), cluster("c2", unavailable="drained")], {"cluster:c1": 3}, {},
+         "wait", "waits: cluster c1 at 3 of 3; c2: drained"),
+        ({"memory_gb": 512}, [cluster("c1", memory_gb_per_workset=256)], {}, {},
+         "stuck", "no cluster fits: needs 512 GB of memory"),
+        ({"memory_gb": 512, "vcpus": 4},
+         [cluster("c1", memory_gb_per_workset=256), cluster("c2", vcpus_per_workset=2),
+          cluster("c3", reference_genomes=frozenset({"b37"})), cluster("c4", 0)], {}, {},
+         "stuck", "no cluster fits: needs 512 GB of memory (c1); needs 4 vCPUs (c2); "
+                  "no reference genome hg38 (c3); takes no worksets (limit 0) (c4)"),
+        ({}, [], {}, {}, "stuck", "no cluster fits: there is no cluster"),
+    ],
+)  # fmt: skip
+def test_the_reason_says_what_an_operator_wants_to_know(
+    record, clusters, held, limits, action, reason
+):
+    decision = decide([workset("w", **record)], clusters, held, **limits)["w"]
+    assert (decision.action, decision.reason) == (action, reason)
+
+
+def test_who_only_fits_there_is_not_kept_out_by_who_could_go_elsewhere():
+    clusters = [
+        cluster("a", 1, reference_genomes=frozenset({"hg38", "b37"})),
+        cluster("b", 1, reference_genomes=frozenset({"hg38"}), **DEAR),
+    ]
+    first = workset("w1", vcpu_hours=100, created_at=NOW - timedelta(hours=1))
+    decisions = decide([first, workset("w2", reference_genome="b37")], clusters)
+    assert {id_: d.cluster_name for id_, d in decisions.items()} == {"w1": "b", "w2": "a"}
+
+
+def optimum(records, clusters, free, policy):
+    """The least cost of running all of `records` at once, by HiGHS; None if they cannot.
+
+    In millionths of a dollar.
+    """
+    costs = Costs(Fit(clusters), policy)
+    pairs = [
+        (i, n, cost)
+        for i, record in enumerate(records)
+        for n, cost in costs.weighed(record, costs.fit.mask(record)).items()
+        if not costs.fit.clusters[n].unavailable
+    ]
+    once, slots = np.zeros((len(records), len(pairs))), np.zeros((len(clusters), len(pairs)))
+    for column, (i, n, _) in enumerate(pairs):
+        once[i, column] = slots[n, column] = 1
+    found = milp(
+        [cost for *_, cost in pairs],
+        integrality=np.ones(len(pairs)),
+        constraints=[LinearConstraint(once, 1, 1), LinearConstraint(slots, 0, free)],
+        bounds=Bounds(0, 1),
+    )
+    return found.fun if found.success else None
+
+
+def test_the_cost_is_the_optimum_of_an_exact_solver_and_no_other_could_have_started_too():
+    contended = 0
+    for seed in range(500):
+        draw = random.Random(seed)
+        ready, clusters, customers, policy = backlog(
+            draw.randint(1, 12), draw.randint(1, 4), draw.randint(1, 5), draw.randint(1, 3), seed
+        )
+        decisions = decide(ready, clusters, weights=customers, policy=policy)
+        costs = Costs(Fit(clusters), policy)
+        where = {view.name: n for n, view in enumerate(costs.fit.clusters)}
+        started = [r for r in ready if decisions[r.workset_id].action == "start"]
+        free = [view.max_concurrent_worksets for view in costs.fit.clusters]
+        taken = Counter(where[decisions[r.workset_id].cluster_name] for r in started)
+        assert all(taken[n] <= free[n] for n in taken)
+        if not started:
+            continue
+        total = sum(
+            costs.weighed(r, costs.fit.mask(r))[where[decisions[r.workset_id].cluster_name]]
+            for r in started
+        )
+        best = optimum(started, clusters, free, policy)
+        assert total <= best + 0.02 * abs(best) + 1, f"seed {seed}: {total} against {best}"
+        for record in ready:
+            if decisions[record.workset_id].action == "wait":
+                assert optimum([*started, record], clusters, free, policy) is None, f"seed {seed}"
+                break
+        naive = sum(min(costs.weighed(r, costs.fit.mask(r)).values()) for r in started)
+        contended += naive < best - 1
+    assert contended > 100, "too few instances in which worksets compete for the cheapest slot"
+
+
+def test_planning_a_large_backlog_is_fast():
+    """1 s is the aim, `benchmarks.planning` measures it; here a bound that a busy machine keeps."""
+    ready, clusters, customers, policy = backlog(10_000, 200, 100, 10, seed=1)
+    limits = Limits(
+        max_worksets=10**6, clusters={c.name: c.max_concurrent_worksets for c in clusters}
+    )
+    began = time.perf_counter()
+    decisions = plan(ready, clusters, {}, limits, customers, policy, NOW)
+    assert time.perf_counter() - began < 5
+    assert sum(d.action == "start" for d in decisions) == 1000

@@ -1,0 +1,113 @@
+"""What a workset is expected to need, and how finished ones correct that."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks.sqlite_state_db import SQLiteStateDB
+from tasks.settle import _learn
+from worksets.config import Pipeline
+from worksets.estimates import BOUNDS, KEPT, correction, estimate, remembered, taken, with_ratio
+from worksets.record import Estimates, Step, StepRun, WorksetRecord
+from worksets.spec import parse_spec
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TABLE = Pipeline(
+    run=("true",),
+    vcpus=16,
+    memory_gb=32,
+    memory_gb_per_gb=0.5,
+    vcpu_hours_base=4,
+    vcpu_hours_per_gb=2,
+    vcpu_hours_per_sample=10,
+    vcpu_hours_per_coverage=0.5,
+    storage_factor=4,
+)
+SPEC = parse_spec(
+    b"reference_genome: hg38\nestimated_coverage: 20\nsamples:\n"
+    b"- {sample_id: a, fastq_r1: a1.fq.gz, fastq_r2: a2.fq.gz, coverage: 40}\n"
+    b"- {sample_id: b, fastq_r1: b1.fq.gz}\n"
+).spec
+SIZES = {"a1.fq.gz": 30 * 10**9, "a2.fq.gz": 34 * 10**9, "b1.fq.gz": 10 * 10**9}
+
+
+def test_an_estimate_is_linear_in_gb_samples_and_coverage():
+    found = estimate(SPEC, TABLE, SIZES)
+    assert found.vcpu_hours == pytest.approx(4 + 2 * 74 + 10 * 2 + 0.5 * (40 + 20))
+    assert found.memory_gb == pytest.approx(32 + 0.5 * 64), "by the largest sample"
+    assert found.storage_gb == pytest.approx(4 * 74)
+    assert (found.vcpus, found.correction) == (16, 1.0)
+    assert found.duration_hours == pytest.approx(found.vcpu_hours / 16)
+
+
+def test_a_correction_scales_the_time_and_nothing_else():
+    plain, longer = estimate(SPEC, TABLE, SIZES), estimate(SPEC, TABLE, SIZES, 1.5)
+    assert longer.vcpu_hours == pytest.approx(1.5 * plain.vcpu_hours)
+    assert (longer.memory_gb, longer.storage_gb) == (plain.memory_gb, plain.storage_gb)
+
+
+def test_without_a_table_or_sizes_nothing_is_made_up():
+    assert estimate(SPEC, Pipeline(run=("true",)), SIZES).vcpu_hours == 0
+    assert estimate(SPEC, TABLE, None).vcpu_hours == pytest.approx(4 + 20 + 30)
+
+
+def test_a_few_observations_are_needed_and_an_odd_one_changes_little():
+    assert correction([3.0, 3.0]) == 1.0
+    assert correction([1.2, 1.3, 40.0]) == 1.3
+
+
+@given(st.lists(st.floats(1e-6, 1e6), max_size=50))
+def test_a_correction_is_bounded_and_the_memory_of_it_too(ratios):
+    note = ""
+    for ratio in ratios:
+        note = with_ratio(note, ratio)
+    kept = remembered(note)
+    assert kept == pytest.approx(tuple(ratios[-KEPT:]), rel=1e-3)
+    assert BOUNDS[0] <= correction(kept) <= BOUNDS[1]
+    assert len(note.encode()) < 1024, "a unit of writing"
+
+
+def finished(name, hours, estimates, runs=1):
+    step = StepRun(
+        step=Step.RUN, attempt=1, cluster_name="c1", exit_code=0, started_at=NOW,
+        ended_at=NOW + timedelta(hours=hours),
+    )  # fmt: skip
+    return WorksetRecord(
+        workset_id=name, pipeline="germline", cluster_name="c1", location="file:///w",
+        estimates=estimates, created_at=NOW, updated_at=NOW,
+        step_runs=tuple(step.model_copy(update={"attempt": n + 1}) for n in range(runs)),
+    )  # fmt: skip
+
+
+def test_what_says_nothing_teaches_nothing():
+    expected = Estimates(vcpu_hours=100)
+    assert taken(finished("w", 2, expected), 16) == pytest.approx(0.32)
+    assert taken(finished("w", 2, expected, runs=2), 16) is None, "resumed: the rest of a run"
+    assert taken(finished("w", 2, Estimates()), 16) is None, "no table"
+    assert taken(finished("w", 0, expected), 16) is None
+    assert taken(finished("w", 2, Estimates(vcpu_hours=200, correction=2)), 16) == pytest.approx(
+        0.32
+    ), "against the table, not against what was corrected already"
+
+
+async def test_estimates_learn_from_what_finished_and_settle(tmp_path):
+    """The pipeline takes 1.5 times what its table says, on whichever cluster."""
+    db = SQLiteStateDB(path=str(tmp_path / "state.db"))
+    cluster = SimpleNamespace(vcpus_per_workset=32)
+
+    async def call(function, *arguments):
+        return function(*arguments)
+
+    here = SimpleNamespace(db=db, call=call, watch=lambda _: SimpleNamespace(cluster=cluster))
+    truth = estimate(SPEC, TABLE, SIZES).vcpu_hours * 1.5
+    errors = []
+    for n in range(8):
+        expected = estimate(SPEC, TABLE, SIZES, correction(db.estimate_ratios("germline")))
+        errors.append(abs(expected.vcpu_hours / truth - 1))
+        await _learn(here, finished(f"w{n}", truth / 32, expected))
+    assert errors[:3] == pytest.approx([1 / 3] * 3)
+    assert errors[3:] == pytest.approx([0] * 5, abs=1e-3)
+    assert db.estimate_ratios("rna-seq") == (), "each pipeline for itself"

@@ -1,0 +1,81 @@
+"""What a workset will need, before it runs; corrected by what worksets of its pipeline took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Final
+
+from worksets.config import Pipeline
+from worksets.record import Estimates, Step, WorksetRecord
+from worksets.spec import WorksetSpec
+
+KEPT: Final = 20
+"""Finished worksets of a pipeline that are remembered."""
+ENOUGH: Final = 3
+"""Finished worksets before they correct anything."""
+BOUNDS: Final = (0.25, 4.0)
+"""A correction is never less or more: beyond that the table in the settings is wrong."""
+
+
+def estimate(
+    spec: WorksetSpec,
+    pipeline: Pipeline,
+    sizes: Mapping[str, int] | None,
+    correction: float = 1.0,
+) -> Estimates:
+    """From samples, coverage and `sizes` (bytes of each FASTQ file; None: not looked at).
+
+    vCPU-hours are linear in GB, samples and samples × coverage, with the pipeline's coefficients,
+    times `correction`. Memory grows with the largest sample.
+    """
+    known = sizes or {}
+    gb = [sum(known.get(name, 0) for name in sample.fastqs) / 1e9 for sample in spec.samples]
+    coverage = sum(
+        sample.coverage or spec.estimated_coverage or pipeline.default_coverage
+        for sample in spec.samples
+    )
+    vcpu_hours = (
+        pipeline.vcpu_hours_base
+        + pipeline.vcpu_hours_per_gb * sum(gb)
+        + pipeline.vcpu_hours_per_sample * len(spec.samples)
+        + pipeline.vcpu_hours_per_coverage * coverage
+    )
+    return Estimates(
+        vcpus=pipeline.vcpus,
+        memory_gb=pipeline.memory_gb + pipeline.memory_gb_per_gb * max(gb),
+        vcpu_hours=vcpu_hours * correction,
+        storage_gb=pipeline.storage_factor * sum(gb),
+        correction=correction,
+    )
+
+
+def correction(ratios: Sequence[float]) -> float:
+    """The median of taken / expected, within bounds; 1 while fewer than three are known."""
+    if len(ratios) < ENOUGH:
+        return 1.0
+    return min(max(median(ratios), BOUNDS[0]), BOUNDS[1])
+
+
+def taken(record: WorksetRecord, vcpus: int) -> float | None:
+    """vCPU-hours that a complete workset's run step took, by those its pipeline's table expects.
+
+    `vcpus`: of its cluster, for one workset. None where it says nothing: the table expects
+    nothing, or the step ran more than once, so that its last run may be the rest of another.
+    """
+    runs = [run for run in record.step_runs if run.step is Step.RUN]
+    expected = record.estimates.vcpu_hours / record.estimates.correction
+    if len(runs) != 1 or expected <= 0:
+        return None
+    hours = (runs[0].ended_at - runs[0].started_at).total_seconds() / 3600
+    return hours * vcpus / expected if hours > 0 else None
+
+
+def remembered(note: str) -> tuple[float, ...]:
+    """The ratios in a note of the state DB, the oldest first."""
+    return tuple(float(word) for word in note.split())
+
+
+def with_ratio(note: str, ratio: float) -> str:
+    """The note with one more, of the last twenty."""
+    return " ".join(f"{known:.4g}" for known in (*remembered(note), ratio)[-KEPT:])
