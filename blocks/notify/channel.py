@@ -18,6 +18,7 @@ class Channel(NotificationBlock, ABC):
             Kind.COMPLETED,
             Kind.RETRYING,
             Kind.DEAD_LETTER,
+            Kind.STUCK,
             Kind.CLUSTER_UNREACHABLE,
         ],
         description="What is sent; all else is kept back",

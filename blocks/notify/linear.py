@@ -44,7 +44,12 @@ class LinearTeam(Channel):
     team_id: uuid.UUID = Field(description="Id of the team (a UUID)")
     url: str = Field("https://api.linear.app/graphql", description="Linear's GraphQL endpoint")
     events: list[Kind] = Field(
-        default_factory=lambda: [Kind.DEAD_LETTER, Kind.CLUSTER_UNREACHABLE, Kind.COMPLETED],
+        default_factory=lambda: [
+            Kind.DEAD_LETTER,
+            Kind.STUCK,
+            Kind.CLUSTER_UNREACHABLE,
+            Kind.COMPLETED,
+        ],
         description="What is told; completed only as a comment on an issue that there is",
     )
 

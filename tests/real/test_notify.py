@@ -55,3 +55,23 @@ def test_switched_off_nothing_is_told(site):
         )  # fmt: skip
         site.finish(site.poller())
         assert site.states() == {State.FAILED: 1} and server.issues == {}
+
+
+def test_what_no_cluster_fits_is_told_once_and_starts_when_one_appears(site):
+    site.configure(clusters=1)
+    site.add("long", 20)
+    site.add("stuck", 1, preferred_cluster=f"{site.name}-c1", cluster_required=True)
+    with linear() as server:
+        site.call("-c", SAVE, site.name, server.url, KEY, "http://127.0.0.1:1/x")
+        names = {"notifiers": [f"linear-team/{site.name}"]}
+        site.configure(clusters=1, overrides=names)
+        poller = site.poller()
+        site.until(lambda: site.running() == {"long"})
+        time.sleep(7)  # three cycles and more
+        [issue] = server.issues.values()
+        assert "stuck: stuck: no cluster fits" in issue["title"] and server.comments == []
+        assert "is required" in site.db.get("stuck").placement_reason
+        site.configure(clusters=2, overrides=names)
+        site.finish(poller)
+        assert site.states() == {State.COMPLETE: 2}
+        assert site.db.get("stuck").cluster_name == f"{site.name}-c1"
