@@ -207,6 +207,7 @@ class WorksetStateDB(Block, Store):
         job_ended: bool = False,
         retry_enabled: bool = True,
         exhausted: events.Exhausted = "",
+        clusters_fault: bool = False,
     ) -> bool:
         """Record that a workset failed; True if it will be tried again by itself.
 
@@ -224,6 +225,7 @@ class WorksetStateDB(Block, Store):
                 job_ended=job_ended,
                 retry_enabled=retry_enabled,
                 exhausted=exhausted,
+                clusters_fault=clusters_fault,
             ),
         )
         return record.state is State.RETRYING

@@ -82,6 +82,7 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
         job_ended=True,
         step_runs=runs,
         exhausted=found.exhausted,
+        clusters_fault=status.clusters_fault,
         artifact=failure_report(record, failed.value, what, found, log),
     )
 
@@ -135,6 +136,7 @@ async def _failed(
     job_ended: bool,
     step_runs: tuple[StepRun, ...] = (),
     exhausted: Exhausted = "",
+    clusters_fault: bool = False,
     artifact: str = "",
 ) -> Outcome:
     await here.call(
@@ -148,6 +150,7 @@ async def _failed(
         job_ended=job_ended,
         retry_enabled=here.config.enable_retry,
         exhausted=exhausted,
+        clusters_fault=clusters_fault,
     )
     after = await here.call(here.db.get, record.workset_id)
     verdict = after.history[-1].note.rpartition("[")[2].rstrip("]")

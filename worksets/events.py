@@ -57,6 +57,7 @@ class Fail:
     (`record_failure`), whoever holds the workset.
     `job_ended`: evidence shows that no job of this attempt runs any more.
     `exhausted`: what ran out, so that the next attempt asks its cluster for more of it.
+    `clusters_fault`: the cluster failed the job (a lost node), not the job itself.
     """
 
     category: ErrorCategory | None
@@ -67,6 +68,7 @@ class Fail:
     job_ended: bool = False
     retry_enabled: bool = True
     exhausted: Exhausted = ""
+    clusters_fault: bool = False
 
 
 @dataclass(frozen=True)

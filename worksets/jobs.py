@@ -143,6 +143,16 @@ class JobStatus:
     def over(self) -> bool:
         return self.phase in (Phase.ENDED, Phase.VANISHED)
 
+    @property
+    def clusters_fault(self) -> bool:
+        """Whether the cluster failed it (a lost node, a forgotten job), not the job itself."""
+        told = self.category is ErrorCategory.TRANSIENT
+        return (
+            told
+            if self.phase is Phase.ENDED
+            else self.phase is Phase.VANISHED and (not self.exhausted)
+        )
+
     def step_runs(self, attempt: int, cluster_name: str) -> tuple[StepRun, ...]:
         """The steps that have both markers."""
         return tuple(

@@ -121,11 +121,14 @@ def _lock(record: WorksetRecord, event: Lock, now: datetime) -> WorksetRecord | 
             f"workset {record.workset_id} must stay on {record.pinned_cluster}: its finished steps "
             f"or a job that may still run are there"
         )
+    moves = record.completed_steps and record.cluster_name != event.cluster_name
     return _changed(
         record,
         event,
         now,
         f"{event.cluster_name}: {event.reason}",
+        # what was staged lies on the cluster that it leaves
+        completed_steps=() if moves else record.completed_steps,
         state=State.LOCKED,
         lock_owner=event.owner,
         fence=record.fence + 1,
@@ -204,6 +207,7 @@ def _complete(record: WorksetRecord, event: Complete, now: datetime) -> WorksetR
         completed_steps=done,
         job_ended=True,
         cancel_requested="",
+        clusters_fault=False,
         failed_step="",
         error_category=None,
         error_details="",
@@ -273,6 +277,7 @@ def _fail(record: WorksetRecord, event: Fail, now: datetime) -> WorksetRecord | 
         error_category=category,
         error_details=details[:MAX_DETAILS],
         error_known=event.category is not None,
+        clusters_fault=event.clusters_fault,
         out_of_memory=record.out_of_memory + (event.exhausted == "memory"),
         out_of_time=record.out_of_time + (event.exhausted == "time"),
     )

@@ -185,6 +185,8 @@ class _Plan:
             why.append(f"{record.preferred_cluster} has no slot for it")
         elif not priced:
             why.append("the emptiest that fits")
+        if record.completed_steps and record.cluster_name != cluster.name:
+            why.append(f"moved from {record.cluster_name}, which failed it; staged again")
         if priced:
             run, transfer = usd.pop(n)
             why.append(f"{money(run)} run + {money(transfer)} transfer")

@@ -152,6 +152,7 @@ class WorksetRecord(Frozen):
 
     out_of_memory: int = Field(0, ge=0, description="attempts that ran out of memory")
     out_of_time: int = Field(0, ge=0, description="attempts that reached their time limit")
+    clusters_fault: bool = Field(False, description="its last attempt was failed by its cluster")
     cancel_requested: str = Field("", description="why it is to be cancelled, until its job ended")
 
     lock_owner: str = ""
@@ -173,8 +174,16 @@ class WorksetRecord(Frozen):
 
     @property
     def pinned_cluster(self) -> str:
-        """The cluster it may not leave: finished steps or a job that may still run are there."""
-        return self.cluster_name if self.completed_steps or not self.job_ended else ""
+        """The cluster it may not leave: finished steps or a job that may still run are there.
+
+        Where the cluster failed it, staged files alone do not hold it: they are staged again.
+        """
+        free = not self.completed_steps or (self.clusters_fault and self.only_staged)
+        return "" if free and self.job_ended else self.cluster_name
+
+    @property
+    def only_staged(self) -> bool:
+        return self.completed_steps == (Step.STAGE,)
 
     @property
     def current_attempt(self) -> int:

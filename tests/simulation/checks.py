@@ -39,6 +39,10 @@ class Checks:
         self._hold(begun in (0, 1), f"{id_}: attempt went from {before.attempt} to {after.attempt}")
         if event == "Restore" and "(from the start)" in after.history[-1].note:
             self.ended_well.pop(id_, None)  # an operator has it start anew
+        elif event == "Lock" and before.completed_steps and not after.completed_steps:
+            done = self.ended_well.pop(id_, {})
+            lawful = set(done) <= {"stage"} and before.clusters_fault
+            self._hold(lawful, f"{id_}: leaves {before.cluster_name} and {sorted(done)} behind")
         else:
             kept = set(before.completed_steps) <= set(after.completed_steps)
             self._hold(kept, f"{id_}: forgot a step")

@@ -53,9 +53,12 @@ class LifeCycle(RuleBasedStateMachine):
             return None
         assert after.version == before.version + 1
         assert after.fence >= before.fence and after.attempt >= before.attempt
-        if not isinstance(event, ev.Restore):
+        moved = isinstance(event, ev.Lock) and event.cluster_name != before.cluster_name
+        if moved and before.completed_steps:
+            assert before.clusters_fault and before.only_staged
+        elif not isinstance(event, ev.Restore):
             assert set(after.completed_steps) >= set(before.completed_steps)
-        elif not after.completed_steps:
+        if before.completed_steps and not after.completed_steps:
             self.since = len(after.step_runs)
         self.record = after
         return after
@@ -103,13 +106,14 @@ class LifeCycle(RuleBasedStateMachine):
         codes=st.sampled_from([(), (75,), (0, 75), (0, 0, 75)]),
         ended=st.booleans(),
         enabled=st.booleans(),
+        fault=st.booleans(),
     )
-    def job_fails(self, owner, category, codes, ended, enabled):
+    def job_fails(self, owner, category, codes, ended, enabled, fault):
         runs = steps_from(self.record, codes)
         failed = runs[-1].step.value if runs else "run"
         event = ev.Fail(
             category, "boom", failed, self.fences[owner], runs,
-            job_ended=ended, retry_enabled=enabled,
+            job_ended=ended, retry_enabled=enabled, clusters_fault=fault,
         )  # fmt: skip
         # a fence is also shown by the validation of a ready workset; nobody holds it then
         if self.record.state in HELD:
@@ -253,3 +257,24 @@ def test_redelivered_data_are_staged_again_and_other_failures_go_on_where_they_w
         assert (back.state, back.retry_count, back.completed_steps) == (State.READY, 0, kept)
         assert back.attempt == 1 and back.history[:-1] == failed.history
         assert back.pinned_cluster == ("a" if kept else "")
+
+
+def test_a_workset_that_its_cluster_failed_may_be_staged_again_elsewhere_and_no_other_may():
+    for fault, codes, free in (
+        (True, (0, 137), True),
+        (False, (0, 137), False),
+        (True, (0, 0, 137), False),
+        (False, (137,), True),
+    ):
+        record = lc.apply(lc.apply(new(), ev.Lock("p", "a", "r"), NOW), ev.Begin(1), NOW)
+        failed = ev.Fail(
+            ErrorCategory.TRANSIENT, "x", "run", 1, steps_from(record, codes),
+            job_ended=True, clusters_fault=fault,
+        )  # fmt: skip
+        ready = lc.apply(lc.apply(record, failed, NOW), ev.Requeue(), NOW + timedelta(hours=1))
+        moved = lc.apply(ready, ev.Lock("q", "b", "r"), NOW)
+        assert moved.state is State.LOCKED if free else isinstance(moved, lc.Refusal), codes
+        if free:
+            assert moved.completed_steps == ()
+        stayed = lc.apply(ready, ev.Lock("q", "a", "r"), NOW)
+        assert stayed.completed_steps == STEPS[: codes.index(137)]

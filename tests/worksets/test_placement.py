@@ -296,3 +296,12 @@ def test_planning_a_large_backlog_is_fast():
     decisions = plan(ready, clusters, {}, limits, customers, policy, NOW)
     assert time.perf_counter() - began < 5
     assert sum(d.action == "start" for d in decisions) == 1000
+
+
+def test_a_move_away_from_a_cluster_that_failed_says_so():
+    staged = workset(
+        "w", cluster_name="a", completed_steps=("stage",), clusters_fault=True, attempt=1
+    )
+    decision = decide([staged], [cluster("a", unavailable="a does not answer"), cluster("b")])["w"]
+    assert decision.cluster_name == "b"
+    assert "moved from a, which failed it; staged again" in decision.reason
