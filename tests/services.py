@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,22 @@ def wait_for_port(port, process, seconds=60):
         time.sleep(0.05)
 
 
+@dataclass(frozen=True)
+class DynamoDB:
+    url: str
+    pid: int
+
+
 @contextmanager
 def dynamodb_local(log_file):
     """DynamoDB Local, by AWS, in memory; yields its URL."""
+    with dynamodb_process(log_file) as running:
+        yield running.url
+
+
+@contextmanager
+def dynamodb_process(log_file):
+    """The same, with its pid."""
     home = REAL / "dynamodb"
     need((home / "DynamoDBLocal.jar").exists() and shutil.which("java"), "DynamoDB Local (Java)")
     port = free_port()
@@ -55,7 +69,7 @@ def dynamodb_local(log_file):
         process = subprocess.Popen(command, cwd=home, stdout=log, stderr=log)
     try:
         wait_for_port(port, process)
-        yield f"http://127.0.0.1:{port}"
+        yield DynamoDB(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()
         process.wait(20)
