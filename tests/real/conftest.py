@@ -76,7 +76,7 @@ class Site:
                 "run": self._step("run", seconds),
                 "export": self._step("export", 0),
             }
-            for seconds in (1, 3, 8, 20)
+            for seconds in (1, 3, 8, 20, 40)
         }
         settings = {
             "state_db": {"type": "sqlite", "path": "state.db"},

@@ -95,7 +95,7 @@ def test_each_deployment_runs_once_from_python(site, deployed):
 
 def test_polls_may_overlap_and_a_dead_one_holds_up_nobody(site, deployed):
     site.configure(clusters=1, slots=2)
-    site.add("w1", 20)
+    site.add("w1", 40)  # a second process starts in 10 s, or 20 on a busy machine
     first = start(site, POLL, timeout=0, cycles=1)[0]
     site.until(lambda: site.running() == {"w1"}, 60)
     site.add("w2", 1)
