@@ -20,7 +20,7 @@ from blocks.store import scope_is_full
 from tasks.settle import Outcome
 from tests.simulation.slurm import Folder
 from tests.simulation.store import ModelStateDB
-from worksets import events, lifecycle
+from worksets import events, lifecycle, transitions
 from worksets.errors import ClusterUnreachable
 from worksets.jobs import JobStatus, Phase
 from worksets.record import HELD, STEPS, State, StepRun, WorksetRecord
@@ -83,8 +83,8 @@ def stale_work_is_released_instead_of_taken_over():
     def released(_rule):
         def release(record, event, now):
             if record.state not in HELD or record.lock_owner != event.previous_owner:
-                return lifecycle._refuse(record, event)
-            return lifecycle._changed(
+                return transitions.refuse(record, event)
+            return transitions.changed(
                 record, event, now, state=State.READY, lock_owner="", fence=record.fence + 1
             )
 
