@@ -133,7 +133,7 @@ class Slow(Channel):
     _got: list = []
 
     async def notify(self, body, subject=None):
-        raise NotImplementedError
+        raise AssertionError("a whole announcement is sent")
 
     async def announce(self, announcement):
         await asyncio.sleep(self.seconds)
