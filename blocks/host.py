@@ -256,8 +256,9 @@ async def open_host(settings: str, config: ProcessorConfig | None = None) -> Asy
             for watch in here.watches.values():
                 watch.close()
                 await watch.call(watch.cluster.close)
-            await here.stop_notifying()
+            # others may go on at once; what is still to be told may take a few seconds
             await here.call(db.drop_lease, here.owner)
+            await here.stop_notifying()
 
 
 def process_tag(owner: str) -> str:

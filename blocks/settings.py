@@ -36,7 +36,7 @@ class WorksetSettings(Block):
     notifiers: list[str] = Field(
         default_factory=list,
         description="Channels that are told, as TYPE-SLUG/NAME: sns-topic, sqs-queue, linear-team, "
-        "or any notifier of Prefect, such as slack-webhook",
+        "or any notifier of Prefect, such as slack-webhook; read when a process starts",
     )
     log_patterns: list[LogPattern] = Field(
         default_factory=list,
