@@ -223,10 +223,15 @@ class SlurmCluster(Cluster):
             if told is None and seen[name].phase is Phase.VANISHED and not found[name].sealed:
                 forgotten.add(name)
         if forgotten:
-            said = parse_sacct(self._ask("sacct", accounting_shell(forgotten)))
+            accounted = parse_sacct(self._ask("sacct", accounting_shell(forgotten)))
+            said = {name: of_claimant(accounted.get(name), found[name]) for name in forgotten}
+            over = {name: rest[name] for name in forgotten if said[name] is not None}
+            if over:
+                # they may have ended since their markers were read: those come after the word
+                shell = markers_shell(over, frozenset(over))
+                found |= parse_markers(self._ask("markers", shell))
             for name in forgotten:
-                told = of_claimant(said.get(name), found[name])
-                seen[name] = self._believed(seen[name], told, found[name])
+                seen[name] = self._believed(seen[name], said[name], found[name])
         for name in self._missing_since.keys() & rest.keys() - forgotten:
             del self._missing_since[name]
         return seen

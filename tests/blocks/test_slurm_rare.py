@@ -190,3 +190,13 @@ def test_what_ran_out_is_asked_for_again_up_to_a_cap(fake):
         assert f"--mem={memory}000M" in asked and f"--time={minutes}" in asked
         assert cluster.given("memory", n) == f"{memory} GB"
         assert cluster.given("time", n) == f"{minutes} minutes"
+
+
+def test_a_job_that_ended_while_it_was_asked_for_is_read_after_the_word_of_its_end(fake):
+    """Its markers were read before it ended, and the accounting was asked after it had."""
+    fake.began()
+    job = fake.cluster._job_dir("w.a1")
+    marker = '{"at":"2026-01-01T00:00:09+00:00","code":0}'
+    fake.says("sacct", "7|w.a1|COMPLETED\n", then=f"printf %s '{marker}' > {job}/run.exit")
+    seen = fake.look()
+    assert seen.phase is Phase.ENDED and seen.failed_step is None
