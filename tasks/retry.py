@@ -23,3 +23,9 @@ async def only_transient(_task: Task[Any, Any], _run: TaskRun, state: State[Any]
     """Prefect's retry condition: the error is a hiccup, or the step ran out of its time."""
     error: Any = await state.aresult(raise_on_failure=False)
     return isinstance(error, TransientError | TimeoutError | httpx.TransportError)
+
+
+def is_prefects(error: Exception) -> bool:
+    """Whether an error is Prefect's, its server's or of the way to it: nothing about a workset."""
+    module = type(error).__module__.partition(".")[0]
+    return module in ("prefect", "httpx", "httpcore") or "Failed to reach API" in str(error)

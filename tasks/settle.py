@@ -14,6 +14,7 @@ from blocks.clusters import Cluster
 from blocks.host import Host, host
 from tasks.dispatch import seal
 from tasks.report import failure_report, show
+from tasks.retry import is_prefects
 from worksets.announcements import of_workset
 from worksets.diagnosis import Diagnosis, diagnose
 from worksets.errors import (
@@ -189,6 +190,8 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
     if not mine:
         log.warning("%s: %s; another process holds it now", id_, error)
         return Outcome(id_, None, str(error))
+    if is_prefects(error) and record.state is not State.IN_PROGRESS:
+        return await _not_charged(here, record, error)
     job_absent = (
         isinstance(error, WorksetError)
         and error.job_absent
@@ -221,6 +224,26 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
         )
     except Refused as lost:
         return Outcome(id_, None, str(lost))
+
+
+async def _not_charged(here: Host, record: WorksetRecord, error: Exception) -> Outcome:
+    """Prefect hiccuped before a job had begun: the workset waits, and nothing is counted."""
+    message = f"Prefect did not answer as it should: {type(error).__name__}: {error}"
+    get_run_logger().warning("%s waits: %s", record.workset_id, message)
+    if record.state is not State.LOCKED:
+        return Outcome(record.workset_id, record.state, message, record)
+    try:
+        after = await here.call(
+            here.db.postpone,
+            record.workset_id,
+            record.fence,
+            message,
+            UNREACHABLE_DELAY_S,
+            job_ended=record.job_ended,
+        )
+    except Refused as lost:
+        return Outcome(record.workset_id, None, str(lost))
+    return Outcome(record.workset_id, after.state, f"postponed: {message}", after)
 
 
 def _category(error: Exception) -> ErrorCategory | None:

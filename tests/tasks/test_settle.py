@@ -1,0 +1,86 @@
+"""What an error in a step means for the workset: Prefect's own troubles are never charged to it."""
+
+import logging
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
+from prefect.exceptions import PrefectException
+
+import blocks.host
+from blocks.sqlite_state_db import SQLiteStateDB
+from tasks.settle import Progress, settle_error
+from worksets.config import ProcessorConfig
+from worksets.record import State, WorksetRecord
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.settle.get_run_logger", lambda: logging.getLogger("test"))
+    db = SQLiteStateDB(path=str(tmp_path / "state.db"))
+    now = db.now()
+    db.register(
+        WorksetRecord(
+            workset_id="w", customer_id="c", location="file:///w", created_at=now, updated_at=now
+        )
+    )
+    db.renew_lease("p", 30)
+
+    async def call(function, *arguments, **named):
+        return function(*arguments, **named)
+
+    found = SimpleNamespace(
+        db=db, call=call, config=ProcessorConfig(), announce=lambda _: None
+    )  # fmt: skip
+    monkeypatch.setattr(blocks.host, "_current", SimpleNamespace(get=lambda: found))
+    return found
+
+
+def when_due(db):
+    """Let the time of the next try come."""
+    due = db.get("w").retry_after
+    db._now = lambda: due
+    db.renew_lease("p", 30)
+    db.requeue_due()
+
+
+PREFECTS = [
+    ConcurrencySlotAcquisitionError("Unable to acquire concurrency slots on ['tag:worksets']"),
+    PrefectException("the server is not there"),
+    httpx.ConnectError("All connection attempts failed"),
+    RuntimeError("Failed to reach API at http://127.0.0.1:4200/api/"),
+]
+
+
+@pytest.mark.parametrize("error", PREFECTS, ids=lambda error: type(error).__name__)
+async def test_prefects_troubles_cost_a_workset_nothing_however_often(here, error):
+    for _ in range(4):
+        held = here.db.lock("w", "p", "a", "r", {})
+        outcome = await settle_error(Progress("w", "dispatch", held.fence), error)
+        assert outcome.state is State.RETRYING
+        when_due(here.db)
+    record = here.db.get("w")
+    assert (record.state, record.retry_count, record.attempt) == (State.READY, 0, 0)
+    outcome = await settle_error(Progress("w", "validate"), error)
+    assert outcome.state is State.READY and here.db.get("w") == record
+
+
+@pytest.mark.parametrize("error", PREFECTS, ids=lambda error: type(error).__name__)
+async def test_a_begun_attempt_stays_held(here, error):
+    held = here.db.lock("w", "p", "a", "r", {})
+    here.db.begin("w", held.fence)
+    before = here.db.get("w")
+    assert (await settle_error(Progress("w", "monitor", held.fence), error)).state is None
+    assert here.db.get("w") == before
+
+
+async def test_an_error_that_nobody_knows_is_tried_again_once(here):
+    states = []
+    for _ in range(2):
+        held = here.db.lock("w", "p", "a", "r", {})
+        error = ZeroDivisionError("a fault of ours")
+        states.append((await settle_error(Progress("w", "dispatch", held.fence), error)).state)
+        if states[-1] is State.RETRYING:
+            when_due(here.db)
+    assert states == [State.RETRYING, State.FAILED]
