@@ -30,7 +30,9 @@ base = Path(sys.argv[1])
 asyncio.run(settings_file.save(*settings_file.read(base / "settings.yaml", base), sys.argv[2]))
 """
 POLL = """
-import asyncio, sys
+import asyncio, signal, sys
+# whoever runs the tests in the background has them ignore Ctrl-C; a poller must not
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from flows.poll_worksets import poll_worksets
 print(asyncio.run(poll_worksets(settings=sys.argv[1], until_done=True)))
 """
