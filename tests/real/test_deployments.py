@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -69,7 +70,11 @@ def deployed(prefect_server, tmp_path_factory):
     worker = here.start("-m", "prefect", "worker", "start", "--pool", "worksets")
     yield here
     worker.terminate()
-    worker.wait(30)
+    try:
+        worker.wait(60)
+    except subprocess.TimeoutExpired:  # it waits for a run of its own to end
+        worker.kill()
+        worker.wait(10)
 
 
 def start(site, deployment, timeout=120, **parameters):

@@ -98,7 +98,7 @@ def test_what_had_the_most_memory_there_is_waits_for_an_operator(site, real):
 
 def test_a_failure_is_explained_in_its_run_by_the_end_of_its_log(site, real):
     site.configure()
-    site.add("bad", 1)
+    site.add("explained", 1)
     say = "[E::bwa_idx_load_from_disk] fail to locate the index files"
     run = ["sh", "-c", 'echo "$1"; echo "$0" >&2; exit 1', say, "```"]
     site.configure(
@@ -108,8 +108,8 @@ def test_a_failure_is_explained_in_its_run_by_the_end_of_its_log(site, real):
         }
     )
     site.finish(site.poller())
-    assert site.db.get("bad").state is State.FAILED
-    found = seen(site, "bad")
+    assert site.db.get("explained").state is State.FAILED
+    found = seen(site, "explained")
     [report] = found["reports"]
     assert "build it (bwa index)" in report and f"````\n```\n{say}\n````" in report
     [[name, message]] = found["runs"]
@@ -118,18 +118,18 @@ def test_a_failure_is_explained_in_its_run_by_the_end_of_its_log(site, real):
 
 def test_cancelling_a_run_in_prefect_ends_the_job_and_frees_the_slot(site, real):
     site.configure(overrides={"clusters": [cluster(site, real)]})
-    site.add("long", 20)
+    site.add("long-by-ui", 20)
     poller = site.poller()
-    site.until(lambda: site.running() == {"long"})
+    site.until(lambda: site.running() == {"long-by-ui"})
     site.add("next", 1)
-    site.call("-c", CANCEL, "long")
-    site.until(lambda: site.db.get("long").state is State.CANCELLED, seconds=15)
-    listed = real.call("squeue", "-h", "-t", "all", "-n", "long.a1", "-o", "%T").stdout
+    site.call("-c", CANCEL, "long-by-ui")
+    site.until(lambda: site.db.get("long-by-ui").state is State.CANCELLED, seconds=15)
+    listed = real.call("squeue", "-h", "-t", "all", "-n", "long-by-ui.a1", "-o", "%T").stdout
     assert listed.split() in (["CANCELLED"], ["COMPLETING"])
     site.finish(poller)
     assert site.db.get("next").state is State.COMPLETE
-    assert site.running() == {"long"}, "it never wrote its end"
-    [[name, message]] = seen(site, "long")["runs"]
+    assert site.running() == {"long-by-ui"}, "it never wrote its end"
+    [[name, message]] = seen(site, "long-by-ui")["runs"]
     assert name == "Stopped" and "cancelled" in message
 
 

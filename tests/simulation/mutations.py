@@ -99,14 +99,6 @@ def stale_work_is_released_instead_of_taken_over():
 
 
 @mutation
-def every_failure_counts_as_the_jobs_end():
-    def ended(rule):
-        return lambda record, event, now: rule(record, replace(event, job_ended=True), now)
-
-    yield rules(Fail=ended, Postpone=ended)
-
-
-@mutation
 def pinned_cluster_ignored():
     yield patch.object(WorksetRecord, "pinned_cluster", PropertyMock(return_value=""))
 
