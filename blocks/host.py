@@ -145,8 +145,9 @@ class Host:
         self.placeable = frozenset(found)
         self.sources = [await _load_source(place) for place in self.settings.worksets]
         looks = [asyncio.ensure_future(self.watches[name].look()) for name in found]
-        # one that takes its time is used as it was last seen
-        await asyncio.wait(looks, timeout=LOOK_WAIT_S)
+        if looks:
+            # one that takes its time is used as it was last seen
+            await asyncio.wait(looks, timeout=LOOK_WAIT_S)
 
     def open_folder(self, location: str) -> Folder:
         """The workset's folder at a location, through the watched place that it lies in.

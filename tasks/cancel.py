@@ -48,7 +48,7 @@ async def heed_cancelled_runs(here: Host) -> list[str]:
         for run in runs:
             if run.parameters.get("settings", "default") != here.name:
                 continue
-            workset_id = str(run.parameters["workset_id"])
+            workset_id = str(run.parameters.get("workset_id", ""))
             if run.state_type is StateType.CANCELLED:
                 if end := await _not_meant(client, run):
                     await client.set_flow_run_state(run.id, end, force=True)
