@@ -108,8 +108,8 @@ class Launcher:
                 stopping.add_done_callback(partial(self._stopped, id_))
 
     def _stopped(self, workset_id: str, _: asyncio.Task[None]) -> None:
+        # no wake: one that cannot be stopped now would be tried again without a pause
         self._stopping.pop(workset_id, None)
-        self.wake.set()
 
     async def _tell_stuck(self, record: WorksetRecord, reason: str) -> None:
         """Say why a workset cannot start with what there is now: once, until the reason changes."""
