@@ -200,7 +200,8 @@ class Chaos:
         peaks |= checks.most_at_once(jobs, lambda job: customer.get(job.workset_id))
         limits = {name: LIMITS[name.partition(" ")[0]] for name in peaks}
         leaked = self.site.call("-c", SLOTS).splitlines()
-        wrong = checks.ends_wrong(records, self.expected) + checks.steps_wrong(jobs)
+        wrong = checks.ends_wrong(records, self.expected)
+        wrong += checks.steps_wrong(jobs, checks.moves_of(records))
         wrong += [f"{n}: {peaks[n]} at once" for n in peaks if peaks[n] > limits[n]]
         wrong += [f"Prefect's slots leaked: {line}" for line in leaked]
         return {

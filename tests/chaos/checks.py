@@ -28,18 +28,36 @@ def jobs_of(lines):
     return jobs
 
 
-def steps_wrong(jobs):
-    """Steps that ran twice in an attempt, and finished steps that ran again."""
-    wrong, finished = [], {}
+def moves_of(records):
+    """For each workset: when the state DB sent it away from a cluster that had failed it."""
+    return {
+        record.workset_id: [
+            entry.at.timestamp()
+            for entry in record.history
+            if entry.event == "Lock" and "which failed it; staged again" in entry.note
+        ]
+        for record in records
+    }
+
+
+def steps_wrong(jobs, moves):
+    """Steps that ran twice in an attempt, and finished steps that ran again.
+
+    Files that were staged alone do not hold a workset on a cluster that failed it: after such a
+    move, and only then, `stage` runs again, elsewhere (docs/life-cycle.md).
+    """
+    wrong, before = [], {}
     for (id_, attempt), job in sorted(jobs.items(), key=lambda item: item[1].begun[0][1]):
         for step, times in Counter(step for step, _ in job.begun).items():
             if times > 1:
                 wrong.append(f"{id_}: {step} ran {times} times in attempt {attempt}")
-        for step, _ in job.begun:
-            if step in finished.get(id_, {}) and finished[id_][step] != attempt:
-                wrong.append(f"{id_}: {step} ran again in attempt {attempt}")
-        for step, _ in job.ended:
-            finished.setdefault(id_, {})[step] = attempt
+        done, cluster, at = before.get(id_, (set(), job.cluster, 0))
+        moved = any(at < move < job.begun[0][1] for move in moves.get(id_, ()))
+        if moved and done == {"stage"} and job.cluster != cluster:
+            done = set()
+        wrong += [f"{id_}: {s} ran again in attempt {attempt}" for s, _ in job.begun if s in done]
+        ended = {step for step, _ in job.ended}
+        before[id_] = (done | ended, job.cluster, max(time for _, time in (*job.begun, *job.ended)))
     return wrong
 
 
