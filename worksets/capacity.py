@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from operator import or_
 
@@ -137,12 +138,10 @@ class _AtLeast:
         return self._masks[found] if found < len(self._levels) else 0
 
 
-def bits(mask: int) -> Iterator[int]:
-    """The numbers of the clusters in a set, from the lowest."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
+@lru_cache
+def bits(mask: int) -> tuple[int, ...]:
+    """The numbers of the clusters in a set, from the lowest; few sets are asked for often."""
+    return tuple(n for n in range(mask.bit_length()) if mask >> n & 1)
 
 
 def misfit(record: WorksetRecord, cluster: ClusterView) -> str:

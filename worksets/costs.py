@@ -95,7 +95,7 @@ class Costs:
         moved = record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
         near = mask & self._within(self.region(record))
         found = [
-            record.estimates.vcpu_hours * self._prices[next(bits(some))] + transfer
+            record.estimates.vcpu_hours * self._prices[(some & -some).bit_length() - 1] + transfer
             for some, transfer in ((near, 0.0), (mask & ~near, moved))
             if some
         ]

@@ -13,6 +13,7 @@ docs/decisions.md has the times beside SciPy's `linear_sum_assignment` and HiGHS
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,12 @@ class Slots:
         self._used = used
         self._on: list[set[int]] = [set() for _ in free]
         self._costs: list[Mapping[int, int]] = []
-        self._rows: list[Matrix] = []
-        self._lengths: Matrix | None = None
         self._price = [0] * len(free)
         self._stale: set[int] = set()
+
+    @cached_property
+    def _graph(self) -> _Graph:
+        return _Graph(len(self.free))
 
     def add(self, costs: Mapping[int, int]) -> bool:
         """Give a workset a slot on one of the clusters that `costs` names.
@@ -52,10 +55,7 @@ class Slots:
         if not path:
             return False
         for start, end in reversed(list(pairwise(path))):
-            mover = min(
-                (w for w in self._on[start] if end in self._costs[w]),
-                key=lambda w: self._costs[w][end] - self._costs[w][start],
-            )
+            mover = self._graph.mover(self._on[start], start, end)
             self._on[start].remove(mover)
             self._on[end].add(mover)
             self.where[mover] = end
@@ -76,46 +76,69 @@ class Slots:
         Empty if there is none. With the prices no length is below 0, so nothing is looked at that
         lies further than a free slot does.
         """
-        import numpy as np  # a quarter of a second, and often not needed
+        import numpy as np
 
-        lengths, price = self._refreshed(), np.array(self._price)
-        free = np.array(self.free) > 0
-        far = _row(costs, len(free)) + price
-        before = np.full(len(free), -1)
-        nearer = np.flatnonzero(far < np.inf)
+        lengths = self._graph.lengths(self._costs, self._on, self._stale)
+        price, every = np.array(self._price), np.arange(len(self._price))
+        free = np.flatnonzero(self.free)
+        away = _row(costs, len(price))
+        before = np.full(len(price), -1)
+        far = away + price
+        nearer = np.flatnonzero(far < far[free].min(initial=np.inf))
         while len(nearer):
-            through = (far[nearer] - price[nearer])[:, None] + lengths[nearer] + price
+            through = lengths[nearer]
+            through += away[nearer, None]
             by = through.argmin(axis=0)
-            new = through[by, self._every]
-            better = new < far
-            far[better] = new[better]
+            new = through[by, every]
+            better = np.flatnonzero(new < away)
+            away[better] = new[better]
             before[better] = nearer[by[better]]
-            nearer = np.flatnonzero(better & (far < far[free].min(initial=np.inf)))
+            far[better] = away[better] + price[better]
+            nearer = better[far[better] < far[free].min(initial=np.inf)]
         nearest = far[free].min(initial=np.inf)
         if nearest == np.inf:
             self.full_for_good |= sum(1 << int(n) for n in np.flatnonzero(far < np.inf))
             return []
-        self._price = [int(p) for p in price + np.maximum(nearest - far, 0)]
-        ends = [int(n) for n in np.flatnonzero(free & (far == nearest))]
+        self._price = (price + np.maximum(nearest - far, 0)).astype(int).tolist()
+        ends = [int(n) for n in free[far[free] == nearest]]
         path = [min(ends, key=self._load)]
         while (previous := int(before[path[0]])) >= 0:
             path.insert(0, previous)
         return path
 
-    def _refreshed(self) -> Matrix:
-        """The lengths, with the rows of the clusters whose worksets have changed made anew."""
+
+class _Graph:
+    """What it costs least to move one of the worksets on one cluster to another."""
+
+    def __init__(self, size: int) -> None:
+        import numpy as np  # a quarter of a second, and often not needed
+
+        self._costs = np.full((64, size), np.inf)
+        self._lengths = np.full((size, size), np.inf)
+        self._rows = 0
+
+    def mover(self, on: set[int], start: int, end: int) -> int:
+        """Which of the worksets on `start` costs least to move to `end`."""
+        here = list(on)
+        return here[int((self._costs[here, end] - self._costs[here, start]).argmin())]
+
+    def lengths(
+        self, costs: list[Mapping[int, int]], on: list[set[int]], stale: set[int]
+    ) -> Matrix:
+        """All of them, those from the clusters whose worksets have changed made anew."""
         import numpy as np
 
-        if self._lengths is None:
-            self._lengths = np.full((len(self.free), len(self.free)), np.inf)
-            self._every = np.arange(len(self.free))
-        for workset in range(len(self._rows), len(self._costs)):
-            self._rows.append(_row(self._costs[workset], len(self.free)))
-        for start in self._stale:
-            if self._on[start]:
-                rows = np.array([self._rows[workset] for workset in self._on[start]])
-                self._lengths[start] = (rows - rows[:, start, None]).min(axis=0)
-        self._stale.clear()
+        while len(self._costs) < len(costs):
+            self._costs = np.vstack([self._costs, np.full_like(self._costs, np.inf)])
+        for workset in range(self._rows, len(costs)):
+            self._costs[workset, list(costs[workset])] = list(costs[workset].values())
+        self._rows = len(costs)
+        for start in stale:
+            if on[start]:
+                moves = self._costs[list(on[start])]
+                moves -= moves[:, start, None]
+                moves.min(axis=0, out=self._lengths[start])
+        stale.clear()
         return self._lengths
 
 
