@@ -48,6 +48,8 @@ from worksets.errors import ConfigurationError
 from worksets.record import HELD, State, WorksetRecord
 
 BATCH: Final = 100
+MAX_ID_BYTES: Final = 2000
+"""A key of DynamoDB has at most 2,048 bytes."""
 
 
 class DynamoDBStateDB(WorksetStateDB):
@@ -160,6 +162,8 @@ class DynamoDBStateDB(WorksetStateDB):
         return True
 
     def _read(self, workset_id: str) -> WorksetRecord | None:
+        if len(workset_id.encode()) > MAX_ID_BYTES:
+            return None  # AWS would call the question wrong
         answer = self._read_call("get_item", Key=key_of(workset_id), ConsistentRead=True)
         return from_item(answer["Item"]) if "Item" in answer else None
 

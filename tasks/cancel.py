@@ -7,6 +7,7 @@ three may be repeated by any process, so that a crash between them loses nothing
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from prefect.client.orchestration import PrefectClient, get_client
@@ -46,22 +47,36 @@ async def heed_cancelled_runs(here: Host) -> list[str]:
             flow_filter=ours, flow_run_filter=by_a_person, limit=PAGE
         )
         for run in runs:
-            if run.parameters.get("settings", "default") != here.name:
-                continue
-            workset_id = str(run.parameters.get("workset_id", ""))
-            if run.state_type is StateType.CANCELLED:
-                if end := await _not_meant(client, run):
-                    await client.set_flow_run_state(run.id, end, force=True)
-                    continue
-            elif workset_id in asked:
-                continue
-            if await _request(here, workset_id, run.name):
-                asked.append(workset_id)
-            if run.state_type is StateType.CANCELLED or workset_id not in here.live:
-                # a run that lives ends by itself, with its job
-                end = Cancelled(name=STOPPED, message=f"workset {workset_id} is cancelled with it")
-                await client.set_flow_run_state(run.id, end, force=True)
+            try:
+                if workset_id := await _heed(here, client, run, asked):
+                    asked.append(workset_id)
+            except Exception:  # one that cannot be heeded now holds up no other
+                get_run_logger().exception(
+                    "the run %s (%s) was cancelled, and its workset is not yet: tried again",
+                    run.name, run.id,
+                )  # fmt: skip
     return asked
+
+
+async def _heed(
+    here: Host, client: PrefectClient, run: FlowRun, asked: Collection[str]
+) -> str | None:
+    """Ask for the workset of one run, and end the run if it will not do so itself."""
+    workset_id = str(run.parameters.get("workset_id", ""))
+    if run.parameters.get("settings", "default") != here.name:
+        return None
+    if run.state_type is StateType.CANCELLED:
+        if end := await _not_meant(client, run):
+            await client.set_flow_run_state(run.id, end, force=True)
+            return None
+    elif workset_id in asked:
+        return None
+    requested = await _request(here, workset_id, run.name)
+    if run.state_type is StateType.CANCELLED or workset_id not in here.live:
+        # a run that lives ends by itself, with its job
+        end = Cancelled(name=STOPPED, message=f"workset {workset_id} is cancelled with it")
+        await client.set_flow_run_state(run.id, end, force=True)
+    return workset_id if requested else None
 
 
 async def _not_meant(client: PrefectClient, run: FlowRun) -> State[Any] | None:

@@ -92,8 +92,13 @@ def test_a_whole_life(db):
     db.complete("w1", held.fence, done(begun))
     assert db.get("w1").state is State.COMPLETE and db.holders() == {}
     assert sum(db.get_queue_depth().values()) == 0
+
+
+@pytest.mark.parametrize("workset_id", ["w2", "", "a/b", "ü" * 3000])
+def test_what_is_not_there_is_not_found_whatever_its_name(db, workset_id):
+    db, _ = db
     with pytest.raises(WorksetNotFound):
-        db.get("w2")
+        db.cancel(workset_id, "not needed")
 
 
 def test_admission_is_part_of_the_lock_and_a_refusal_names_limit_and_holders(db):

@@ -25,6 +25,31 @@ async def main():
         await client.set_flow_run_state(run.id, State(type=StateType.CANCELLING))
 asyncio.run(main())
 """
+STRANGE = """
+import asyncio, sys
+from flows.process_workset import process_workset
+from prefect.client.orchestration import get_client
+from prefect.states import Running, State
+from prefect.client.schemas.objects import StateType
+async def main():
+    async with get_client() as client:
+        for workset in ({}, {"workset_id": ""}, {"workset_id": "ü" * 3000}, {"workset_id": "gone"}):
+            run = await client.create_flow_run(
+                process_workset, parameters={"settings": sys.argv[1], **workset}, state=Running()
+            )
+            await client.set_flow_run_state(run.id, State(type=StateType.CANCELLING))
+            print(run.id)
+asyncio.run(main())
+"""
+STATES = """
+import asyncio, sys
+from prefect.client.orchestration import get_client
+async def main():
+    async with get_client() as client:
+        for id_ in sys.argv[1:]:
+            print((await client.read_flow_run(id_)).state_name)
+asyncio.run(main())
+"""
 RUNS = """
 import asyncio, json, sys
 from prefect.client.orchestration import get_client
@@ -122,6 +147,7 @@ def test_cancelling_a_run_in_prefect_ends_the_job_and_frees_the_slot(site, real)
     poller = site.poller()
     site.until(lambda: site.running() == {"long-by-ui"})
     site.add("next", 1)
+    strange = site.call("-c", STRANGE, site.name).split()
     site.call("-c", CANCEL, "long-by-ui")
     site.until(lambda: site.db.get("long-by-ui").state is State.CANCELLED, seconds=15)
     listed = real.call("squeue", "-h", "-t", "all", "-n", "long-by-ui.a1", "-o", "%T").stdout
@@ -131,6 +157,7 @@ def test_cancelling_a_run_in_prefect_ends_the_job_and_frees_the_slot(site, real)
     assert site.running() == {"long-by-ui"}, "it never wrote its end"
     [[name, message]] = seen(site, "long-by-ui")["runs"]
     assert name == "Stopped" and "cancelled" in message
+    assert site.call("-c", STATES, *strange).split() == ["Stopped"] * 4, "they held up no other"
 
 
 def test_cancelling_in_the_state_db_does_the_same(site, real):
