@@ -48,7 +48,8 @@ def job_script(spec: JobSpec, jobs: str, work_dir: str) -> str:
             f'put {name}.exit "{{\\"at\\":\\"$(now)\\",\\"code\\":$code}}" || exit 74',
             "[ $code -eq 0 ] || exit $code",
         ]
-    return "\n".join([*lines, ""])
+    # sbatch refuses a script with DOS line breaks; they stand in quoted texts only: quoted apart
+    return "\n".join([*lines, ""]).replace("\r\n", "\r''\n")
 
 
 def submit_shell(

@@ -77,7 +77,7 @@ def append(folder, text):
 def test_a_job_runs_its_steps_in_order_and_leaves_its_evidence(cluster, tmp_path):
     name = "w-1.x_y.a1"
     assert look(cluster, name).phase is Phase.ABSENT
-    hostile = "a b'c\"d;e$(touch /tmp/pwned)|f\\g`h`ü"
+    hostile = "a b'c\"d;e$(touch /tmp/pwned)|f\\g`h`ü\r\n\r\n'\r\n"
     cluster.submit(
         spec("w-1.x_y", 1, ("stage", append(tmp_path, hostile)), ("run", append(tmp_path, "run")),
              ("export", ("sh", "-c", "echo to the log; exit 65")))
@@ -86,7 +86,7 @@ def test_a_job_runs_its_steps_in_order_and_leaves_its_evidence(cluster, tmp_path
     assert status.phase is Phase.ENDED and status.failed_step == "export"
     assert [mark.exit_code for mark in status.steps] == [0, 0, 65]
     assert all(mark.started_at <= mark.ended_at for mark in status.steps)
-    assert (tmp_path / "ran").read_text() == f"{hostile}\nrun\n"
+    assert (tmp_path / "ran").read_bytes().decode() == f"{hostile}\nrun\n"
     assert cluster.log_tail(name, Step.EXPORT) == "to the log"
     assert not Path("/tmp/pwned").exists()
 
@@ -269,7 +269,7 @@ def test_a_poller_over_two_slurm_clusters_that_dies_and_is_followed(site, two, t
 
 
 HOSTILE = [
-    "a\nb", "'; touch pwned; '", '"$(touch pwned)"', "`touch pwned`", "|touch pwned",
+    "a\nb", "a\r\nb", "'; touch pwned; '", '"$(touch pwned)"', "`touch pwned`", "|touch pwned",
     "a|b|c|RUNNING", "%j%i", "--wrap=touch pwned", "-n", "#SBATCH --array=1-9", "\\",
     "ünï ✓", "$HOME", "{workset_id}", "7|w.a1|COMPLETED|None", "@ w.a1", "x" * 2000, "",
     " ", "\t", "*", "~", "&", ">pwned", "<", "!",
