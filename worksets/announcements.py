@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from worksets.record import State, WorksetRecord
+from worksets.texts import line, plain
 
 MAX_SUBJECT: Final = 100
 """Characters of a subject; SNS takes no longer one (AWS, Publish)."""
@@ -21,6 +22,10 @@ class Kind(StrEnum):
     DEAD_LETTER = "dead_letter"
     CANCELLED = "cancelled"
     STUCK = "stuck"
+    UNSETTLED = "unsettled"
+    REDELIVERED = "redelivered"
+    UNREADABLE = "unreadable"
+    CLOCK_OFF = "clock_off"
     CLUSTER_UNREACHABLE = "cluster_unreachable"
     CLUSTER_REACHABLE = "cluster_reachable"
 
@@ -35,25 +40,32 @@ OF_STATE: Final = {
 
 @dataclass(frozen=True)
 class Announcement:
-    """One thing that happened. `about`: the workset's id, or the cluster's name."""
+    """One thing that happened. `about`: the workset's id, or the cluster's name.
+
+    Its texts are fit for every channel, whatever they quote.
+    """
 
     kind: Kind
     about: str
     message: str
     record: WorksetRecord | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "about", line(self.about, MAX_SUBJECT))
+        object.__setattr__(self, "message", plain(self.message))
+
     @property
     def subject(self) -> str:
         """One line of at most 100 printable ASCII characters."""
         first = self.message.partition("\n")[0]
-        line = f"{self.about}: {self.kind.value.replace('_', ' ')}: {first}"
-        line = "".join(c if " " <= c <= "~" else "?" for c in line)
-        return line if len(line) <= MAX_SUBJECT else line[: MAX_SUBJECT - 3] + "..."
+        text = f"{self.about}: {self.kind.value.replace('_', ' ')}: {first}"
+        text = "".join(c if " " <= c <= "~" else "?" for c in text)
+        return text if len(text) <= MAX_SUBJECT else text[: MAX_SUBJECT - 3] + "..."
 
     @property
     def body(self) -> str:
         """The message, and for a workset where it stands."""
-        lines = [self.message[: MAX_BODY - 1000]]
+        lines = [plain(self.message, MAX_BODY - 1000)]
         if (record := self.record) is not None:
             lines += [
                 "",
@@ -64,7 +76,7 @@ class Announcement:
                 f"steps done: {' '.join(record.completed_steps) or 'none'}",
                 f"at {record.location}",
             ]
-        return "\n".join(lines)
+        return plain("\n".join(lines), MAX_BODY)
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -77,9 +89,16 @@ class Announcement:
                 "priority": record.priority.value,
                 "customer_id": record.customer_id,
             }
-        else:
+        elif self.kind is not Kind.CLOCK_OFF:
             found["cluster_name"] = self.about
         return {key: value for key, value in found.items() if value}
+
+
+def of_owed(record: WorksetRecord) -> Announcement | None:
+    """What is owed to people of a workset; None: nothing that this release knows."""
+    if record.owed is None or record.owed.kind not in [kind.value for kind in Kind]:
+        return None
+    return Announcement(Kind(record.owed.kind), record.workset_id, record.owed.message, record)
 
 
 def of_workset(record: WorksetRecord, message: str) -> Announcement | None:

@@ -11,6 +11,7 @@ from operator import or_
 from pydantic import Field
 
 from worksets.record import Frozen, WorksetRecord
+from worksets.texts import few
 
 
 class ClusterView(Frozen):
@@ -24,6 +25,7 @@ class ClusterView(Frozen):
     region: str = Field("", description="where it is; empty: unknown, and no transfer is counted")
     price_per_vcpu_hour: float = Field(0.0, ge=0, description="US dollars; 0: it costs nothing")
     unavailable: str = Field("", description="why nothing may be placed on it now; empty: it may")
+    never: str = Field("", description="why no workset can run on it as the settings are; or empty")
 
 
 class Limits(Frozen):
@@ -53,6 +55,8 @@ class Fit:
         self.all = (1 << len(clusters)) - 1
         self.bit = {cluster.name: 1 << n for n, cluster in enumerate(self.clusters)}
         self._open = self.where(c.max_concurrent_worksets > 0 for c in self.clusters)
+        self._never = "; ".join(f"{c.name} {c.never}" for c in self.clusters if c.never)
+        self._ever = self.where(not c.never for c in self.clusters)
         self._memory = _AtLeast([c.memory_gb_per_workset for c in self.clusters])
         self._vcpus = _AtLeast([c.vcpus_per_workset for c in self.clusters])
         self._references: dict[str, int] = {}
@@ -65,6 +69,7 @@ class Fit:
             & self._vcpus.mask(record.estimates.vcpus)
             & self._reference(record.reference_genome)
             & self._open
+            & self._ever
         )
 
     def why_none(self, record: WorksetRecord) -> str:
@@ -79,8 +84,7 @@ class Fit:
 
     def names(self, mask: int) -> str:
         """The names of a set of clusters, five at the most."""
-        names = [self.clusters[n].name for n in bits(mask)]
-        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        return few((self.clusters[n].name for n in bits(mask)), 5)
 
     def _demands(self, record: WorksetRecord) -> list[tuple[int, str]]:
         needs = record.estimates
@@ -98,6 +102,7 @@ class Fit:
                 f"no reference genome {record.reference_genome}",
             ),
             (self._open, "takes no worksets (limit 0)"),
+            (self._ever, self._never),
         ]
 
     def _allowed(self, record: WorksetRecord) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -11,9 +11,20 @@ from worksets.record import STEPS, Step
 from worksets.spec import is_identifier
 from worksets.uris import Uri
 
+MAX_WORKSETS: Final = 100_000
+"""Most that any limit of worksets may be; ten times what has been tried at once."""
+MAX_VCPUS: Final = 10_000
+"""More than any machine has."""
+MAX_MEMORY_GB: Final = 100_000.0
+"""More than any machine has: 100 TB."""
+MAX_VCPU_HOURS: Final = 1_000_000.0
+"""More than any workset takes: a thousand virtual CPUs for six weeks."""
+MAX_WEIGHT: Final = 1_000.0
+"""With 1 as the ordinary weight, 1,000 times the others' share is all of it."""
+
 
 class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _name(text: str) -> str:
@@ -29,7 +40,10 @@ class ProcessorConfig(_Config):
     """How one processor works. Names and defaults are those of the Daylily description."""
 
     max_concurrent_worksets: int = Field(
-        10, ge=1, description="worksets that may be held at once, over all clusters and pollers"
+        10,
+        ge=1,
+        le=MAX_WORKSETS,
+        description="worksets that may be held at once, over all clusters and pollers",
     )
     max_workers: int = Field(
         5,
@@ -38,11 +52,35 @@ class ProcessorConfig(_Config):
         description="threads of this process for calls that block",
     )
     poll_interval_seconds: float = Field(
-        30, gt=0, description="seconds between two full cycles; events start others in between"
+        30,
+        ge=0.5,
+        le=86_400,
+        description="seconds between two full cycles, at most a day (a cycle lists all watched "
+        "places); events start others in between",
     )
     enable_retry: bool = Field(True, description="False: every failure is final at once")
     enable_validation: bool = Field(
         True, description="False: the YAML is still read, but the FASTQ files are not looked at"
+    )
+    delivery_minutes: float = Field(
+        60,
+        ge=0,
+        le=60 * 24 * 30,
+        description="minutes for which missing or empty FASTQ files are waited for, counted from "
+        "the last change of any of them; then it is an error in the data",
+    )
+    delivery_quiet_seconds: float = Field(
+        5,
+        ge=0,
+        le=3600,
+        description="seconds for which a file must not have changed before it counts as delivered",
+    )
+    stuck_minutes: float = Field(
+        15,
+        ge=0,
+        le=60 * 24 * 30,
+        description="minutes after which people are told that a cluster takes no job of a workset, "
+        "or holds it in its queue for a reason that does not pass by itself",
     )
     enable_notifications: bool = Field(
         True, description="tell people: a Prefect event, and the settings' notifiers"
@@ -53,16 +91,24 @@ class Customer(_Config):
     """A customer whose worksets are taken."""
 
     max_concurrent_worksets: int | None = Field(
-        None, ge=1, description="worksets of this customer held at once; None: no own limit"
+        None,
+        ge=1,
+        le=MAX_WORKSETS,
+        description="worksets of this customer held at once; None: no own limit",
     )
     weight: float = Field(
-        1.0, gt=0, description="its share of slots while customers compete, against the others'"
+        1.0,
+        ge=1 / MAX_WEIGHT,
+        le=MAX_WEIGHT,
+        description="its share of slots while customers compete, against the others' (mostly 1)",
     )
     inputs: tuple[Uri, ...] = Field(
         (), description="URIs below which its worksets must lie; empty: any watched place"
     )
     exports: tuple[Uri, ...] = Field(
-        (), description="URIs below which its export_uri must lie; empty: the export_roots"
+        (),
+        description="URIs below which its export_uri must lie; empty: ROOT/CUSTOMER for each of "
+        "the export_roots",
     )
 
 
@@ -70,27 +116,50 @@ class Pipeline(_Config):
     """The commands of one pipeline: an argument list for each step, with `{placeholders}`.
 
     Placeholders: python, programs, workset_id, customer_id, attempt, reference_genome, work_dir,
-    manifest, inputs, results, source, export_to. Each is filled in within its own argument; no
-    shell ever reads the line.
+    manifest, inputs, results, receipt, source, export_to. Each is filled in within its own
+    argument; no shell ever reads the line. A command that is given `{receipt}` must leave that
+    file, as the default export does when all has arrived; without it, it has failed.
     """
 
     stage: tuple[str, ...] = ("{python}", "{programs}/stage.py", "{manifest}", "{inputs}")
     run: tuple[str, ...]
-    export: tuple[str, ...] = ("{python}", "{programs}/export.py", "{results}", "{export_to}")
-    vcpus: int = Field(1, ge=1, description="virtual CPUs that a workset's job needs")
-    memory_gb: float = Field(0.0, ge=0, description="memory that it needs, GB")
+    export: tuple[str, ...] = (
+        "{python}",
+        "{programs}/export.py",
+        "{results}",
+        "{export_to}",
+        "--manifest",
+        "{manifest}",
+        "--receipt",
+        "{receipt}",
+    )
+    results: Literal["fresh", "keep"] = Field(
+        "fresh",
+        description="how a run that is tried again finds the results folder: emptied, or as it was "
+        "left (keep: for workflow engines that go on where they were)",
+    )
+    vcpus: int = Field(1, ge=1, le=MAX_VCPUS, description="virtual CPUs that a workset's job needs")
+    memory_gb: float = Field(0.0, ge=0, le=MAX_MEMORY_GB, description="memory that it needs, GB")
     memory_gb_per_gb: float = Field(
-        0.0, ge=0, description="and for each GB of the largest sample's FASTQ files, GB"
+        0.0, ge=0, le=1000, description="and for each GB of the largest sample's FASTQ files, GB"
     )
-    vcpu_hours_base: float = Field(0.0, ge=0, description="vCPU-hours of any workset's run step")
-    vcpu_hours_per_gb: float = Field(0.0, ge=0, description="and for each GB of FASTQ files")
-    vcpu_hours_per_sample: float = Field(0.0, ge=0, description="and for each sample")
+    vcpu_hours_base: float = Field(
+        0.0, ge=0, le=MAX_VCPU_HOURS, description="vCPU-hours of any workset's run step"
+    )
+    vcpu_hours_per_gb: float = Field(
+        0.0, ge=0, le=MAX_VCPU_HOURS, description="and for each GB of FASTQ files"
+    )
+    vcpu_hours_per_sample: float = Field(
+        0.0, ge=0, le=MAX_VCPU_HOURS, description="and for each sample"
+    )
     vcpu_hours_per_coverage: float = Field(
-        0.0, ge=0, description="and for each sample and × of its coverage"
+        0.0, ge=0, le=MAX_VCPU_HOURS, description="and for each sample and × of its coverage"
     )
-    default_coverage: float = Field(30.0, gt=0, description="×, of a sample that names none")
+    default_coverage: float = Field(
+        30.0, gt=0, le=10_000, description="×, of a sample that names none"
+    )
     storage_factor: float = Field(
-        3.0, ge=0, description="disk for inputs, scratch and results, by the FASTQ files' size"
+        3.0, ge=0, le=1000, description="disk for inputs, scratch and results, by the FASTQs' size"
     )
 
     def argv(self, step: Step) -> tuple[str, ...]:

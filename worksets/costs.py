@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from worksets.capacity import Fit, bits
 from worksets.record import Frozen, Priority, WorksetRecord
 from worksets.uris import Uri
 
+MAX_USD: Final = 1_000_000.0
+"""Above it, a price is a typing mistake."""
+MAX_HOURS: Final = 87_600.0
+"""Ten years: as good as never."""
 WAITING_USD: Final = {Priority.URGENT: 10.0, Priority.NORMAL: 1.0, Priority.LOW: 0.1}
 
 
 class PlacementPolicy(Frozen):
     """What placement weighs, in US dollars and hours."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     transfer_usd_per_gb: float = Field(
-        0.02, ge=0, description="a GB from one region to another; AWS's list price for most of them"
+        0.02,
+        ge=0,
+        le=MAX_USD,
+        description="a GB from one region to another; AWS's list price for most of them",
     )
     regions: Mapping[Uri, str] = Field(
         {}, description="region of the data below a URI: {s3://bucket/prefix: us-west-2}"
     )
     affinity_discount_usd: float = Field(
-        5.0, ge=0, description="what a preferred cluster may cost more than another and be taken"
+        5.0,
+        ge=0,
+        le=MAX_USD,
+        description="what a preferred cluster may cost more than another and be taken",
     )
-    waiting_usd_per_hour: Mapping[Priority, float] = Field(
+    waiting_usd_per_hour: Mapping[Priority, Annotated[float, Field(ge=0, le=MAX_USD)]] = Field(
         WAITING_USD, description="what an hour's waiting of a workset is worth, by priority"
     )
     aging_hours: float = Field(
-        48.0, gt=0, description="after each so many hours a workset counts as one priority higher"
+        48.0,
+        ge=0.01,
+        le=MAX_HOURS,
+        description="after each so many hours a workset counts as one priority higher",
     )
 
     def region_of(self, location: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from worksets.errors import ConfigurationError, ErrorCategory
 from worksets.record import State, WorksetRecord
+from worksets.texts import line, plain
 
 MAX_LOG: int = 500
 """Characters of the log in a list."""
@@ -52,8 +53,8 @@ def require_a_choice(
 
 
 def row(record: WorksetRecord) -> dict[str, str | int]:
-    """One line of a list."""
-    error, _, log = record.error_details.partition("\n")
+    """One line of a list; its texts are fit, though an older release may have kept the record."""
+    error, _, log = plain(record.error_details).partition("\n")
     return {
         "workset": record.workset_id,
         "customer": record.customer_id,
@@ -66,5 +67,5 @@ def row(record: WorksetRecord) -> dict[str, str | int]:
         "retries": record.retry_count,
         "cluster": record.cluster_name or "–",
         "steps done": " ".join(record.completed_steps) or "none",
-        "history": "; ".join(f"{e.event} {e.note}".strip()[:120] for e in record.history[-5:]),
+        "history": "; ".join(line(f"{e.event} {e.note}".strip(), 120) for e in record.history[-5:]),
     }

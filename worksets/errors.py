@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from worksets.texts import plain
+
 MAX_DETAILS: Final = 4000
 """Characters of error text kept in a record (a DynamoDB item may not pass 400 KB)."""
 
@@ -31,11 +33,17 @@ class ErrorCategory(StrEnum):
 
 
 class WorksetError(Exception):
-    """Anything this project refuses or gives up on; `category` decides what happens next."""
+    """Anything this project refuses or gives up on; `category` decides what happens next.
+
+    Its text is fit for anybody (`worksets.texts`), whatever of a cluster's or a YAML's is in it.
+    """
 
     category = ErrorCategory.PERMANENT
     job_absent = False
     """True where it is certain that the attempt's job does not exist."""
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(plain(part) if isinstance(part, str) else part for part in told))
 
 
 class ConfigurationError(WorksetError):
@@ -64,6 +72,16 @@ class ResourceError(WorksetError):
 
 class ClusterUnreachable(TransientError):
     """A cluster did not answer: its jobs are *unknown*, and no workset is charged for it."""
+
+
+class JobUnknown(ClusterUnreachable):
+    """A cluster answers, and of this one job nothing can be known: no other is touched by it."""
+
+
+class ClusterRefused(WorksetError):
+    """A cluster that answers takes no job now: no workset is charged, it is tried again later."""
+
+    category = ErrorCategory.TRANSIENT
 
 
 class Refused(WorksetError):

@@ -24,13 +24,15 @@ def estimate(
     sizes: Mapping[str, int] | None,
     correction: float = 1.0,
 ) -> Estimates:
-    """From samples, coverage and `sizes` (bytes of each FASTQ file; None: not looked at).
+    """From samples, coverage and `sizes` (bytes of each FASTQ file, in the YAML's order;
+    None: not looked at).
 
     vCPU-hours are linear in GB, samples and samples × coverage, with the pipeline's coefficients,
     times `correction`. Memory grows with the largest sample.
     """
-    known = sizes or {}
-    gb = [sum(known.get(name, 0) for name in sample.fastqs) / 1e9 for sample in spec.samples]
+    # in the order of the YAML: names of files elsewhere are not those that it says
+    known = iter(sizes.values() if sizes else ())
+    gb = [sum(next(known, 0) for _ in sample.fastqs) / 1e9 for sample in spec.samples]
     coverage = sum(
         sample.coverage or spec.estimated_coverage or pipeline.default_coverage
         for sample in spec.samples

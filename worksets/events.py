@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from worksets.errors import ErrorCategory
-from worksets.record import AffinityReason, StepRun
+from worksets.record import AffinityReason, Exported, StepRun
 from worksets.registration import Description
 
 Exhausted = Literal["", "memory", "time"]
@@ -42,10 +43,11 @@ class Begin:
 
 @dataclass(frozen=True)
 class Complete:
-    """Every step's exit marker says 0."""
+    """Every step's exit marker says 0, and what was exported has arrived."""
 
     fence: int
     step_runs: tuple[StepRun, ...]
+    exported: Exported | None = None
 
 
 @dataclass(frozen=True)
@@ -73,17 +75,28 @@ class Fail:
 
 @dataclass(frozen=True)
 class Postpone:
-    """The holder gives the workset back unharmed: its cluster did not take the job."""
+    """The holder gives the workset back unharmed: its cluster did not take the job.
+
+    `tell`: what people must know of it, where that goes on for long.
+    """
 
     fence: int
     reason: str
     delay_s: float = 30.0
     job_ended: bool = True
+    tell: str = ""
 
 
 @dataclass(frozen=True)
 class Requeue:
     """A retry is due."""
+
+
+@dataclass(frozen=True)
+class Hasten:
+    """An operator's word: what waits for its next try is tried now."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -141,16 +154,85 @@ class SetAffinity:
 
 @dataclass(frozen=True)
 class Describe:
-    """The workset's file says something new about how it is to be processed."""
+    """The workset's file says something new about how it is to be processed.
+
+    Where attempts have begun and it is other work by now (other samples, another reference, files
+    that were delivered again), a new lineage begins.
+    """
 
     description: Description
 
 
 @dataclass(frozen=True)
-class Wait:
-    """It was to start and could not: the reason, for people to see."""
+class AwaitDelivery:
+    """Files are missing or still being written: what, and how its files look now."""
 
     reason: str
+    looked: str
+
+
+@dataclass(frozen=True)
+class Redelivered:
+    """The folder of a workset that has ended holds something new: to be told, and no more."""
+
+    change: str
+    note: str
+
+
+@dataclass(frozen=True)
+class RegisterAgain:
+    """An operator takes what lies in the folder now for a new workset of the same name."""
+
+    uid: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An operator's word that the cluster of a workset, or its job there, is gone for good.
+
+    It counts as evidence of the job's end; what the workset had there is not used any more.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """It was to start and could not: the reason, for people to see.
+
+    `stuck`: it never can, with the clusters and settings of now; people must know.
+    """
+
+    reason: str
+    stuck: bool = False
+
+
+@dataclass(frozen=True)
+class Owe:
+    """People must know something of a job that is waited for."""
+
+    job_name: str
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """Nobody can say how a job stands; people must know if that lasts for `longest_s` seconds."""
+
+    fence: int
+    reason: str
+    longest_s: float
+
+
+@dataclass(frozen=True)
+class Told:
+    """Channels took what was owed since a time; `done`: that is all of them."""
+
+    since: datetime
+    channels: tuple[str, ...]
+    done: bool
 
 
 Event = (
@@ -161,6 +243,7 @@ Event = (
     | Fail
     | Postpone
     | Requeue
+    | Hasten
     | ReleaseStale
     | ForceRelease
     | Cancel
@@ -169,5 +252,12 @@ Event = (
     | Restore
     | SetAffinity
     | Describe
+    | AwaitDelivery
+    | Redelivered
+    | RegisterAgain
+    | Lost
     | Wait
+    | Owe
+    | Unsettled
+    | Told
 )

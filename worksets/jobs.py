@@ -18,7 +18,7 @@ from pydantic import Field
 
 from worksets.errors import ConfigurationError, ErrorCategory
 from worksets.events import Exhausted
-from worksets.record import STEPS, Frozen, Step, StepRun
+from worksets.record import STEPS, Exported, Frozen, Step, StepRun, home_of
 
 PLACEHOLDERS: Final = frozenset(
     {
@@ -32,6 +32,7 @@ PLACEHOLDERS: Final = frozenset(
         "manifest",
         "inputs",
         "results",
+        "receipt",
         "source",
         "export_to",
     }
@@ -39,9 +40,60 @@ PLACEHOLDERS: Final = frozenset(
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 
 
-def job_name(workset_id: str, attempt: int) -> str:
-    """The name of an attempt's job; a function of both, so that any process can look it up."""
-    return f"{workset_id}.a{attempt}"
+def job_name(home: str, attempt: int) -> str:
+    """The name of an attempt's job; a function of both, so that any process can look it up.
+
+    `home` is the record's: two worksets of one name, in two installations or one after the other,
+    never share a job's name.
+    """
+    return f"{home}.a{attempt}"
+
+
+def workset_of(name: str) -> str:
+    """The id of the workset of which a job of this name is an attempt."""
+    home = name.rpartition(".")[0]
+    return home.rpartition(".")[0] or home
+
+
+def is_of(name: str, installation: str) -> bool:
+    """Whether a job of this name is an attempt of this installation's."""
+    return bool(re.fullmatch(rf".+\.{re.escape(installation)}-[a-z0-9]+\.a[0-9]+", name))
+
+
+class WorkPaths(Frozen):
+    """Where an attempt's things lie on a cluster."""
+
+    work_dir: str = Field(description="of its lineage: where its commands run; empty at first")
+    inputs: str
+    results: str
+    job_dir: str = Field(description="of this attempt: its markers, logs and manifest")
+    manifest: str
+    receipt: str = Field(description="left by the exporter when all has arrived")
+
+
+def work_paths(root: str, home: str, lineage: int, attempt: int) -> WorkPaths:
+    """The layout below a cluster's work folder `root`: `HOME/jobs/aN` and `HOME/LN/…`."""
+    # releases before there were lineages had the work beside the jobs
+    work = f"{root}/{home}/L{lineage}" if lineage else f"{root}/{home}"
+    job = f"{root}/{home}/jobs/a{attempt}"
+    return WorkPaths(
+        work_dir=work,
+        inputs=f"{work}/inputs",
+        results=f"{work}/results",
+        job_dir=job,
+        manifest=f"{job}/manifest.json",
+        receipt=f"{job}/export.receipt",
+    )
+
+
+def job_dir(root: str, name: str) -> str:
+    """The folder of a job, from its name alone."""
+    home, _, attempt = name.rpartition(".")
+    return f"{root}/{home}/jobs/{attempt}"
+
+
+SampleFiles = dict[str, str | float | list[str] | None]
+"""`sample_id`, `fastq_r1`, `fastq_r2`, `coverage` of one sample."""
 
 
 class StepCommand(Frozen):
@@ -49,6 +101,18 @@ class StepCommand(Frozen):
 
     step: Step
     argv: tuple[str, ...] = Field(min_length=1)
+    empties: str = Field("", description="folder that is emptied before it begins; empty: none")
+    receipt: str = Field("", description="file that it must leave, or it has failed; empty: none")
+
+
+class Input(Frozen):
+    """One file that is staged."""
+
+    name: str = Field(description="its path below the inputs folder, and below the source")
+    uri: str = Field("", description="where it lies, if not below the source")
+    root: str = Field("", description="of a `uri`: the customer's place that it lies in")
+    md5: str = ""
+    sha256: str = ""
 
 
 class Manifest(Frozen):
@@ -56,18 +120,26 @@ class Manifest(Frozen):
 
     workset_id: str
     customer_id: str
+    uid: str = ""
+    lineage: int = 0
     reference_genome: str
     pipeline: str
     attempt: int
     source: str = Field(description="local path or s3:// URI of the workset's folder")
+    source_root: str = Field("", description="of the watched place, directly above the source")
+    inputs: tuple[Input, ...] = ()
+    quiet_s: float = Field(0.0, description="seconds for which a staged file must not change")
     export_to: str = Field(description="where the results go")
-    samples: tuple[dict[str, str | float | None], ...]
+    export_root: str = Field("", description="the operator's place that `export_to` lies in")
+    samples: tuple[SampleFiles, ...]
 
 
 class JobSpec(Frozen):
     """All that a cluster needs to run one attempt of one workset."""
 
     workset_id: str
+    uid: str = ""
+    lineage: int = 0
     attempt: int = Field(ge=1)
     steps: tuple[StepCommand, ...] = Field(min_length=1)
     manifest: Manifest
@@ -76,7 +148,11 @@ class JobSpec(Frozen):
 
     @property
     def name(self) -> str:
-        return job_name(self.workset_id, self.attempt)
+        return job_name(self.home, self.attempt)
+
+    @property
+    def home(self) -> str:
+        return home_of(self.workset_id, self.uid)
 
 
 def render(argv: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
@@ -122,6 +198,8 @@ class StepMarkers:
     started_at: datetime
     ended_at: datetime | None = None
     exit_code: int | None = None
+    exported: Exported | None = None
+    """Of an export that left a receipt."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +216,8 @@ class JobStatus:
     category: ErrorCategory | None = None
     """Of a job that did not end well, where the cluster itself says why (in `note`)."""
     exhausted: Exhausted = ""
+    stuck: str = ""
+    """What to do, where the job waits for a reason that does not pass by itself."""
 
     @property
     def over(self) -> bool:
@@ -167,6 +247,11 @@ class JobStatus:
             for marker in self.steps
             if marker.exit_code is not None and marker.ended_at is not None
         )
+
+    @property
+    def exported(self) -> Exported | None:
+        """What the exporter's receipt says, if it left one."""
+        return next((mark.exported for mark in self.steps if mark.exported), None)
 
     @property
     def failed_step(self) -> Step | None:

@@ -15,8 +15,17 @@ from worksets.record import HELD, WorksetRecord
 
 LEASE_S: Final = 30.0
 """Seconds a lease lasts after its last renewal; renewed every third of it."""
+SHORTEST_LEASE_S: Final = 3.0
+"""Seconds; a renewal may be a second late without harm."""
+LONGEST_LEASE_S: Final = 86_400.0
+"""Seconds: a day. So long the worksets of a process that died lie still."""
 CLOCK_SKEW_S: Final = 5.0
 """Seconds by which two machines' clocks may differ."""
+
+
+def may_judge(clock_off_s: float) -> bool:
+    """Whether a process whose clock is off by so much may say of others that they are gone."""
+    return abs(clock_off_s) <= CLOCK_SKEW_S
 
 
 def is_over(expires_at: datetime | None, now: datetime) -> bool:

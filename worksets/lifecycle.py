@@ -17,9 +17,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from worksets import steering
-from worksets.errors import MAX_DETAILS, ErrorCategory, retry_delay_s
+from worksets import outbox, steering
+from worksets.announcements import Kind
+from worksets.errors import ErrorCategory, retry_delay_s
 from worksets.events import (
+    AwaitDelivery,
     Begin,
     Cancel,
     Complete,
@@ -27,19 +29,27 @@ from worksets.events import (
     Event,
     Fail,
     ForceRelease,
+    Hasten,
     Ignore,
     Lock,
+    Lost,
+    Owe,
     Postpone,
+    Redelivered,
+    RegisterAgain,
     ReleaseStale,
     Requeue,
     Restore,
     SetAffinity,
     Stopped,
     TakeOver,
+    Told,
+    Unsettled,
     Wait,
 )
 from worksets.jobs import job_name
 from worksets.record import HELD, STEPS, State, WorksetRecord
+from worksets.texts import plain
 from worksets.transitions import (
     Refusal,
     cancelled,
@@ -64,6 +74,8 @@ def apply(record: WorksetRecord, event: Event, now: datetime) -> WorksetRecord |
 def _lock(record: WorksetRecord, event: Lock, now: datetime) -> WorksetRecord | Refusal:
     if record.state is not State.READY or record.cancel_requested:
         return refuse(record, event)
+    if record.awaits:
+        return Refusal(f"workset {record.workset_id} is not delivered yet: {record.awaits}")
     if record.pinned_cluster and record.pinned_cluster != event.cluster_name:
         return Refusal(
             f"workset {record.workset_id} must stay on {record.pinned_cluster}: its finished steps "
@@ -119,7 +131,7 @@ def _begin(record: WorksetRecord, event: Begin, now: datetime) -> WorksetRecord 
         completed_steps=done,
         state=State.IN_PROGRESS,
         attempt=attempt,
-        job_name=job_name(record.workset_id, attempt),
+        job_name=job_name(record.home, attempt),
         job_ended=False,
     )
 
@@ -143,6 +155,7 @@ def _complete(record: WorksetRecord, event: Complete, now: datetime) -> WorksetR
         lock_owner="",
         step_runs=runs,
         completed_steps=done,
+        exported=event.exported or record.exported,
         job_ended=True,
         cancel_requested="",
         clusters_fault=False,
@@ -200,20 +213,25 @@ def _fail(record: WorksetRecord, event: Fail, now: datetime) -> WorksetRecord | 
             cancelled(record.cancel_requested, ended),
             f"cancelled: {record.cancel_requested}",
         )
+    elif not again:
+        text = f"{event.failed_step or 'workset'} failed, {verdict}: {details}"
+        outcome |= outbox.owing(Kind.DEAD_LETTER, text, now)
     return changed(
         record,
         event,
         now,
-        f"{event.failed_step or 'workset'}: {category.value}: {details}"[:400] + f" [{verdict}]",
+        plain(f"{event.failed_step or 'workset'}: {category.value}: {details}", 400)
+        + f" [{verdict}]",
         **outcome,
         lock_owner="",
+        awaits="",
         fence=record.fence + (event.fence is None and record.state in HELD),
         failed_step=event.failed_step,
         step_runs=runs,
         completed_steps=done,
         job_ended=ended,
         error_category=category,
-        error_details=details[:MAX_DETAILS],
+        error_details=details,
         error_known=event.category is not None,
         clusters_fault=event.clusters_fault,
         out_of_memory=record.out_of_memory + (event.exhausted == "memory"),
@@ -239,7 +257,8 @@ def _postpone(record: WorksetRecord, event: Postpone, now: datetime) -> WorksetR
         **outcome,
         lock_owner="",
         job_ended=ended,
-        error_details=event.reason[:MAX_DETAILS],
+        error_details=event.reason,
+        **(outbox.owing(Kind.STUCK, event.tell, now) if event.tell else {}),
     )
 
 
@@ -252,6 +271,7 @@ _RULES: Final[dict[type[Any], _Rule]] = {
     Fail: _fail,
     Postpone: _postpone,
     Requeue: steering.requeue,
+    Hasten: steering.hasten,
     ReleaseStale: steering.release_stale,
     ForceRelease: steering.force_release,
     Cancel: steering.cancel,
@@ -260,5 +280,12 @@ _RULES: Final[dict[type[Any], _Rule]] = {
     Restore: steering.restore,
     SetAffinity: steering.set_affinity,
     Describe: steering.describe,
+    AwaitDelivery: steering.await_delivery,
+    Redelivered: steering.redelivered,
+    RegisterAgain: steering.register_again,
+    Lost: steering.lost,
     Wait: steering.wait,
+    Owe: outbox.owe,
+    Unsettled: outbox.unsettled,
+    Told: outbox.told,
 }

@@ -19,6 +19,10 @@ class Stop:
     duration_s: float | None = None
     until_done: bool = False
 
+    @property
+    def bounded(self) -> bool:
+        return self != Stop()
+
     def after_cycle(self, ran: int, elapsed_s: float) -> bool:
         """Whether no other full cycle follows."""
         return (self.cycles is not None and ran >= self.cycles) or self.time_left(elapsed_s) <= 0

@@ -84,13 +84,19 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class HistoryEntry(Frozen):
+class Stored(Frozen):
+    """A value in the state DB. Keys that only a newer release knows are kept and written back."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class HistoryEntry(Stored):
     at: Utc
     event: str
     note: str = ""
 
 
-class StepRun(Frozen):
+class StepRun(Stored):
     """One execution of one step, as its markers on the cluster tell it."""
 
     step: Step
@@ -101,7 +107,7 @@ class StepRun(Frozen):
     ended_at: Utc
 
 
-class Estimates(Frozen):
+class Estimates(Stored):
     """What a workset's job needs: at once, and over its time. GB are 10^9 bytes."""
 
     vcpus: int = Field(1, ge=1, description="virtual CPUs at once")
@@ -118,10 +124,47 @@ class Estimates(Frozen):
         return self.vcpu_hours / self.vcpus
 
 
-class WorksetRecord(Frozen):
+class Delivery(Stored):
+    """What was seen in a workset's folder; a text that differs means that the content does.
+
+    Empty: not looked at.
+    """
+
+    spec: str = Field("", description="of `daylily_work.yaml`, the file")
+    asks: str = Field("", description="of all in it that its results depend on")
+    files: str = Field("", description="of its FASTQ files: name, size, time or ETag of each")
+
+
+class Exported(Stored):
+    """What the exporter's receipt says of the results that it brought to their place."""
+
+    files: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    manifest_sha256: str = Field("", description="of `worksets-manifest.json` beside the results")
+
+
+class Owed(Stored):
+    """What people must be told of a workset, at least once: it stands here until they were."""
+
+    kind: str = Field(description="a `worksets.announcements.Kind`")
+    message: str
+    since: Utc
+    told: tuple[str, ...] = Field((), description="the channels that took it so far")
+
+
+class WorksetRecord(Stored):
     """One workset in the state DB. `worksets.lifecycle` alone makes new ones from old ones."""
 
     workset_id: str
+    uid: str = Field(
+        "", description="INSTALLATION-SERIAL, made at registration; empty: of an older release"
+    )
+    lineage: int = Field(
+        0, ge=0, description="grows whenever work begins from the start; 0: of an older release"
+    )
+    lineage_after: int = Field(
+        0, ge=0, description="attempts up to this one belong to earlier lineages"
+    )
     customer_id: str = Field("", description="empty while no readable YAML names a customer")
     priority: Priority = Priority.NORMAL
     pipeline: str = ""
@@ -159,11 +202,27 @@ class WorksetRecord(Frozen):
     fence: int = Field(0, ge=0, description="grows by one whenever the lock changes hands")
     version: int = Field(0, ge=0, description="grows by one at every write; the store compares it")
 
+    delivery: Delivery = Field(Delivery(), description="as it was when it was last found whole")
+    looked: str = Field("", description="how its FASTQ files looked last, whole or not")
+    looked_since: Utc | None = Field(None, description="since when they have looked so")
+    awaits: str = Field("", description="what of its delivery is still waited for")
+    redelivered: str = Field("", description="the change of its folder after its end that was told")
+    exported: Exported | None = None
+
+    owed: Owed | None = Field(None, description="what people are still to be told")
+    unsettled_since: Utc | None = Field(None, description="since when nobody knows of its job")
+    unsettled_seen: Utc | None = Field(None, description="when that was last so")
+
     estimates: Estimates = Estimates()
     input_bytes: int = Field(0, ge=0, description="of its FASTQ files, as validation saw them")
     created_at: Utc
     updated_at: Utc
     history: tuple[HistoryEntry, ...] = ()
+
+    @property
+    def home(self) -> str:
+        """The name of all that this workset has on a cluster; no other workset shares it."""
+        return home_of(self.workset_id, self.uid)
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -191,6 +250,11 @@ class WorksetRecord(Frozen):
         return self.attempt if self.state is State.IN_PROGRESS else self.attempt + 1
 
 
+def home_of(workset_id: str, uid: str) -> str:
+    """`WORKSET.INSTALLATION-SERIAL`; of a record of an older release, which has no uid, the id."""
+    return f"{workset_id}.{uid}" if uid else workset_id
+
+
 def scopes_of(cluster_name: str, customer_id: str) -> frozenset[str]:
-    """Names of the holder sets that a workset of this customer on this cluster is in."""
+    """What a workset of this customer on this cluster counts against while it is held."""
     return frozenset({"global", f"cluster:{cluster_name}", f"customer:{customer_id}"})

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from worksets.record import (
     AffinityReason,
+    Delivery,
     Estimates,
     Frozen,
     HistoryEntry,
     Priority,
     WorksetRecord,
 )
-from worksets.spec import WorksetSpec
+from worksets.spec import Sample, WorksetSpec
 
 
 class Description(Frozen):
@@ -31,10 +34,20 @@ class Description(Frozen):
     """Bytes of its FASTQ files; None where they were not looked at."""
     estimates: Estimates | None = None
     """None where its pipeline is not known."""
+    delivery: Delivery = Delivery()
 
     def matches(self, record: WorksetRecord) -> bool:
         """Whether the record says the same."""
         return all(getattr(record, key) == value for key, value in self.changes(record).items())
+
+    def is_other_work(self, record: WorksetRecord) -> str:
+        """Why results of what the record had described are no results of this; empty: they are."""
+        before, now = record.delivery, self.delivery
+        if before.asks and now.asks and before.asks != now.asks:
+            return "its samples, reference genome or pipeline have changed"
+        if before.files and now.files and before.files != now.files:
+            return "its FASTQ files were delivered again"
+        return ""
 
     def changes(self, record: WorksetRecord) -> dict[str, Any]:
         """The fields a record takes over from this description."""
@@ -42,6 +55,9 @@ class Description(Frozen):
         for key in ("input_bytes", "estimates"):
             if fields[key] is None:
                 del fields[key]
+        # what was not looked at is not forgotten
+        seen = {key: text for key, text in dict(self.delivery).items() if text}
+        fields["delivery"] = record.delivery.model_copy(update=seen)
         if record.affinity_reason is not None:
             # the first word stands; set_cluster_affinity changes it, not the file
             del fields["preferred_cluster"], fields["cluster_required"]
@@ -56,6 +72,7 @@ def describe(
     default_max_retries: int,
     sizes: Mapping[str, int] | None = None,
     estimates: Estimates | None = None,
+    delivery: Delivery | None = None,
 ) -> Description:
     """The description that a lawful file gives; `sizes` are the bytes of each FASTQ file."""
     return Description(
@@ -68,7 +85,26 @@ def describe(
         cluster_required=spec.cluster_required,
         input_bytes=None if sizes is None else sum(sizes.values()),
         estimates=estimates,
+        delivery=(delivery or Delivery()).model_copy(update={"asks": asks_of(spec)}),
     )
+
+
+def asks_of(spec: WorksetSpec) -> str:
+    """A digest of all in a file that the results depend on: samples, reference and pipeline."""
+    what = {
+        "samples": [
+            sample.model_dump(mode="json", include=set(Sample.model_fields), exclude_none=True)
+            for sample in spec.samples
+        ],
+        "reference_genome": spec.reference_genome.value,
+        "pipeline": spec.pipeline,
+    }
+    return digest(json.dumps(what, sort_keys=True))
+
+
+def digest(text: str) -> str:
+    """Sixteen hexadecimal digits that differ where the texts do."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def new_record(
@@ -76,12 +112,19 @@ def new_record(
     location: str,
     now: datetime,
     description: Description | None,
+    awaits: str = "",
+    looked: str = "",
 ) -> WorksetRecord:
     """The record of a workset that was just found; without a description its file is not lawful,
-    and its validation will say why."""
+    and its validation will say why. `awaits`: what of its delivery is still on its way."""
     record = WorksetRecord(
         workset_id=workset_id,
+        lineage=1,
         location=location,
+        awaits=awaits,
+        placement_reason=awaits,
+        looked=looked,
+        looked_since=now if looked else None,
         created_at=now,
         updated_at=now,
         history=(HistoryEntry(at=now, event="Found", note=location),),

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -27,6 +29,8 @@ from pydantic import (
 
 from worksets.errors import ConfigurationError
 from worksets.record import MAX_RETRIES, Priority
+from worksets.texts import listed
+from worksets.uris import is_lawful
 from worksets.yaml_safe import Lines, load_mapping
 
 FILE_NAME: Final = "daylily_work.yaml"
@@ -34,7 +38,11 @@ MAX_SAMPLES: Final = 2000
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PATH_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
-_FASTQ_ENDINGS: Final = (".fastq", ".fq", ".fastq.gz", ".fq.gz")
+_FASTQ_ENDINGS: Final = tuple(
+    f"{kind}{packed}" for kind in (".fastq", ".fq") for packed in ("", ".gz", ".bz2")
+)
+MAX_LANES: Final = 64
+_DIGEST: Final = {"md5": re.compile(r"[0-9a-f]{32}"), "sha256": re.compile(r"[0-9a-f]{64}")}
 
 
 def is_identifier(text: str) -> bool:
@@ -65,20 +73,53 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _fastq(text: str) -> str:
+    """A path below the workset's folder, or a whole URI."""
+    if "://" not in text:
+        return _fastq_path(text)
+    if not is_lawful(text):
+        raise ValueError("write s3://bucket/path or file:///path, plainly: no '..', no '%'")
+    return _of_fastq(text)
+
+
 def _fastq_path(text: str) -> str:
     path = PurePosixPath(text)
-    if path.is_absolute() or "://" in text or "\\" in text:
-        raise ValueError("write a path relative to the workset's folder, such as fastq/s1_R1.fq.gz")
+    if path.is_absolute() or "\\" in text:
+        raise ValueError(
+            "write a path relative to the workset's folder, such as fastq/s1_R1.fq.gz, or a whole "
+            "URI, such as s3://bucket/s1_R1.fq.gz"
+        )
     if str(path) != text or not path.parts or not all(map(_PATH_PART.fullmatch, path.parts)):
         raise ValueError(
             "each part of the path is letters, digits and . _ + = @ - (no '..', no spaces), "
             "such as fastq/s1_R1.fq.gz"
         )
+    return _of_fastq(text)
+
+
+def _of_fastq(text: str) -> str:
     if len(text) > 500:
         raise ValueError("the path is longer than 500 characters")
-    if not text.endswith(_FASTQ_ENDINGS):
+    if not text.lower().endswith(_FASTQ_ENDINGS):
         raise ValueError(f"a FASTQ file ends in {', '.join(_FASTQ_ENDINGS)}")
+    if not _PATH_PART.fullmatch(text.rpartition("/")[2]):
+        raise ValueError("the file's name is letters, digits and . _ + = @ -")
     return text
+
+
+def _lanes(value: Any) -> Any:
+    """One file is a text, the files of several lanes are a list of texts."""
+    if isinstance(value, list):
+        if not 1 <= len(value) <= MAX_LANES:
+            raise ValueError(f"write one file, or a list of 1 to {MAX_LANES}, one a lane")
+        for entry in value:
+            if not isinstance(entry, str):
+                raise ValueError("each file of the list is a text, such as fastq/s1_L001_R1.fq.gz")
+        return tuple(_fastq(entry) for entry in value)
+    value = _text(value)
+    if not isinstance(value, str):
+        raise ValueError("write a path, or a list of paths, one a lane")
+    return (_fastq(value),)
 
 
 def _export_uri(text: str) -> str:
@@ -95,7 +136,18 @@ def _export_uri(text: str) -> str:
 
 
 Identifier = Annotated[str, BeforeValidator(_text), AfterValidator(_identifier)]
-FastqPath = Annotated[str, BeforeValidator(_text), AfterValidator(_fastq_path)]
+Fastqs = Annotated[tuple[str, ...], BeforeValidator(_lanes)]
+"""Files of one end of the reads: one a lane, in the order of the lanes."""
+Digests = Annotated[tuple[str, ...], BeforeValidator(lambda value: _digests(value))]
+
+
+def _digests(value: Any) -> Any:
+    entries = value if isinstance(value, list) else [value]
+    if not all(isinstance(entry, str) for entry in entries):
+        raise ValueError("write a checksum in quotes, or a list of them, one a file")
+    return tuple(entry.strip().lower() for entry in entries)
+
+
 Coverage = Annotated[float, Field(strict=True, gt=0, le=10_000, description="mean depth, ×")]
 
 
@@ -115,18 +167,35 @@ class _Open(BaseModel):
 
 class Sample(_Open):
     sample_id: Identifier
-    fastq_r1: FastqPath
-    fastq_r2: FastqPath | None = None
+    fastq_r1: Fastqs
+    fastq_r2: Fastqs | None = None
     coverage: Coverage | None = None
+    md5: Digests = ()
+    sha256: Digests = ()
 
     @property
     def fastqs(self) -> tuple[str, ...]:
-        return (self.fastq_r1,) if self.fastq_r2 is None else (self.fastq_r1, self.fastq_r2)
+        """All its files as the YAML names them: those of R1, then those of R2."""
+        return (*self.fastq_r1, *(self.fastq_r2 or ()))
 
     @model_validator(mode="after")
-    def _two_files(self) -> Sample:
-        if self.fastq_r1 == self.fastq_r2:
-            raise ValueError(f"fastq_r1 and fastq_r2 are the same file, {self.fastq_r1}")
+    def _whole(self) -> Sample:
+        if self.fastq_r2 is not None and len(self.fastq_r1) != len(self.fastq_r2):
+            raise ValueError(
+                f"fastq_r1 has {len(self.fastq_r1)} files and fastq_r2 {len(self.fastq_r2)}; "
+                f"the files of a lane stand at the same place in both"
+            )
+        twice = {name for name in self.fastqs if self.fastqs.count(name) > 1}
+        if twice:
+            raise ValueError(f"fastq_r1 and fastq_r2 are the same file, {min(twice)}")
+        for kind, given in (("md5", self.md5), ("sha256", self.sha256)):
+            if given and len(given) != len(self.fastqs):
+                raise ValueError(
+                    f"{kind} has {len(given)} checksums for {len(self.fastqs)} files; write one "
+                    f"for each, those of fastq_r1 first"
+                )
+            if wrong := [text for text in given if not _DIGEST[kind].fullmatch(text)]:
+                raise ValueError(f"{kind}: {_short(wrong[0])} is no {kind} in hexadecimal digits")
         return self
 
 
@@ -186,13 +255,14 @@ def parse_spec(data: bytes, name: str = FILE_NAME) -> ParsedSpec:
     try:
         spec = WorksetSpec.model_validate(mapping)
     except ValidationError as error:
-        raise ConfigurationError(
-            "\n".join(
-                _message(name, lines, problem["loc"], problem)
-                for problem in error.errors(include_url=False)[:20]
-            )
-        ) from None
-    return ParsedSpec(spec, tuple(_unknown_keys(name, spec)))
+        told = listed(
+            error.errors(include_url=False),
+            lambda problem: _message(name, lines, problem["loc"], problem),
+            about=f"{name}: ",
+        )
+        raise ConfigurationError("\n".join(told)) from None
+    unknown = listed(list(_unknown_keys(spec)), partial(_unknown_key, name), about=f"{name}: ")
+    return ParsedSpec(spec, tuple(unknown))
 
 
 def _message(name: str, lines: Lines, loc: tuple[str | int, ...], problem: Any) -> str:
@@ -209,15 +279,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _unknown_keys(name: str, spec: WorksetSpec) -> list[str]:
-    found: list[str] = []
-    for where, model in (
-        ("", spec),
-        *((f"samples[{index}].", sample) for index, sample in enumerate(spec.samples)),
-    ):
-        ours = type(model).model_fields
-        for key in model.model_extra or {}:
-            near = difflib.get_close_matches(key, ours, n=1, cutoff=0.8)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            found.append(f"{name}: {where}{_short(key)[1:-1]} is not a key of ours, kept{hint}")
-    return found
+def _unknown_keys(spec: WorksetSpec) -> Iterator[tuple[str, str, type[BaseModel]]]:
+    """Each key that is not ours: the place that it stands in, the key, and whose it is not."""
+    yield from (("", key, WorksetSpec) for key in spec.model_extra or {})
+    for index, sample in enumerate(spec.samples):
+        yield from ((f"samples[{index}].", key, Sample) for key in sample.model_extra or {})
+
+
+def _unknown_key(name: str, found: tuple[str, str, type[BaseModel]]) -> str:
+    where, key, model = found
+    near = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.8)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{name}: {where}{_short(key)[1:-1]} is not a key of ours, kept{hint}"

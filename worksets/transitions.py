@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from worksets.errors import MAX_DETAILS
 from worksets.events import Event
 from worksets.record import (
     HELD,
@@ -18,6 +19,12 @@ from worksets.record import (
     StepRun,
     WorksetRecord,
 )
+from worksets.texts import plain
+
+MAX_NOTE: Final = 500
+"""Characters of an entry of history."""
+TOLD: Final = frozenset({"error_details", "placement_reason", "awaits", "cancel_requested"})
+"""Fields of a record that are texts for people, of whatever origin; the others are compared."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,10 @@ class Refusal:
 def changed(
     record: WorksetRecord, event: Event, now: datetime, note: str = "", **changes: Any
 ) -> WorksetRecord:
-    entry = HistoryEntry(at=now, event=type(event).__name__, note=note[:500])
+    """The record after an event. Texts for people are made fit here, before they are kept."""
+    entry = HistoryEntry(at=now, event=type(event).__name__, note=plain(note, MAX_NOTE))
+    for field in TOLD & changes.keys():
+        changes[field] = plain(changes[field], MAX_DETAILS)
     return record.model_copy(
         update={
             **changes,
@@ -40,6 +50,11 @@ def changed(
             "history": _bounded(record.history, entry),
         }
     )
+
+
+def quietly(record: WorksetRecord, now: datetime, **changes: Any) -> WorksetRecord:
+    """The record after something that is no event of its life: its history stays as it is."""
+    return record.model_copy(update={**changes, "version": record.version + 1, "updated_at": now})
 
 
 def _bounded(history: tuple[HistoryEntry, ...], entry: HistoryEntry) -> tuple[HistoryEntry, ...]:
@@ -77,9 +92,23 @@ def with_steps(
 ) -> tuple[tuple[StepRun, ...], tuple[Step, ...]]:
     known = {(run.step, run.attempt): run for run in (*record.step_runs, *step_runs)}
     runs = tuple(sorted(known.values(), key=lambda run: run.started_at))[-MAX_STEP_RUNS:]
-    # of the runs that the record knew, completed_steps says which still count
-    done = {run.step for run in step_runs if run.exit_code == 0} | set(record.completed_steps)
+    # of the runs that the record knew, completed_steps says which still count; what an attempt of
+    # an earlier lineage did counts no more, however late it is heard of
+    ended_well = {
+        run.step for run in step_runs if run.exit_code == 0 and run.attempt > record.lineage_after
+    }
+    done = ended_well | set(record.completed_steps)
     return runs, tuple(step for step in STEPS if step in done)
+
+
+def new_lineage(record: WorksetRecord) -> dict[str, Any]:
+    """All is run again, in folders that are empty; nothing of what was done so far is used."""
+    return {
+        "lineage": record.lineage + 1,
+        "lineage_after": record.attempt,
+        "completed_steps": (),
+        "exported": None,
+    }
 
 
 def cancelled(reason: str, ended: bool) -> dict[str, Any]:

@@ -16,6 +16,8 @@ MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 50_000
 """Values after aliases are written out: a laughing-bomb of nested aliases passes it at once."""
+MAX_DIGITS: Final = 1000
+"""Characters of a whole number; Python writes out none of more than 4300 digits."""
 
 _PLAIN_TAGS: Final = frozenset(
     f"tag:yaml.org,2002:{kind}"
@@ -34,8 +36,12 @@ Lines = dict[tuple[str | int, ...], int]
 """Path of a key (`("samples", 0, "sample_id")`) to its line, counted from 1."""
 
 
-def load_mapping(data: bytes, name: str) -> tuple[dict[str, Any], Lines]:
+def load_mapping(
+    data: bytes, name: str, what: str = "workset", first: str = "samples"
+) -> tuple[dict[str, Any], Lines]:
     """The mapping in `data` (at most 1 MiB of UTF-8 YAML) and the line of every key.
+
+    `what` the file describes and the `first` of its keys are for messages.
 
     Raises:
         YamlRefused: anything else; the message names the file, the line and the remedy.
@@ -52,17 +58,17 @@ def load_mapping(data: bytes, name: str) -> tuple[dict[str, Any], Lines]:
             f"{name}: byte {error.start} is not UTF-8; save the file with UTF-8 encoding"
         ) from None
     try:
-        _check_events(text, name)
+        _check_events(text, name, what)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is None:
-            raise YamlRefused(f"{name}: the file is empty; write at least `samples:`")
+            raise YamlRefused(f"{name}: the file is empty; write at least `{first}:`")
         lines: Lines = {}
         _check_nodes(root, name, (), lines, {}, set())
         if not isinstance(root, yaml.MappingNode):
             kind = "list" if isinstance(root, yaml.SequenceNode) else "single value"
             raise YamlRefused(
                 f"{name} (line {_line(root)}): a mapping of keys is needed at the top "
-                f"(`samples: …`), not a {kind}"
+                f"(`{first}: …`), not a {kind}"
             )
         loader = yaml.SafeLoader("")
         value = loader.construct_document(root)
@@ -78,7 +84,7 @@ def load_mapping(data: bytes, name: str) -> tuple[dict[str, Any], Lines]:
     return value, lines
 
 
-def _check_events(text: str, name: str) -> None:
+def _check_events(text: str, name: str, what: str) -> None:
     """Bound depth, number of values and documents before anything recursive touches the text."""
     depth = values = documents = 0
     for event in yaml.parse(text, Loader=_EVENTS):
@@ -87,7 +93,7 @@ def _check_events(text: str, name: str) -> None:
             if documents > 1:
                 raise YamlRefused(
                     f"{name} (line {_line(event)}): a second document (`---`); "
-                    f"one file describes one workset"
+                    f"one file describes one {what}"
                 )
         elif isinstance(event, yaml.CollectionStartEvent):
             depth += 1
@@ -125,6 +131,11 @@ def _check_nodes(
     if node.tag not in _PLAIN_TAGS:
         raise YamlRefused(
             f"{name} (line {line}): the tag {node.tag} is not allowed; write plain values only"
+        )
+    if node.tag.endswith(":int") and len(node.value) > MAX_DIGITS:
+        raise YamlRefused(
+            f"{name} (line {line}): a number of {len(node.value):,} digits; put it in quotes if it "
+            f"is a text"
         )
     open_nodes.add(id(node))
     size = 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.sqlite_state_db import SQLiteStateDB
+from blocks.state_db import SQLiteStateDB
 from tasks.settle import _learn
 from worksets.config import Pipeline
 from worksets.estimates import BOUNDS, KEPT, correction, estimate, remembered, taken, with_ratio

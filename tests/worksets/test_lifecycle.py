@@ -134,6 +134,10 @@ class LifeCycle(RuleBasedStateMachine):
     @rule(
         event=st.one_of(
             st.just(ev.Requeue()),
+            st.just(ev.Hasten("r")),
+            st.builds(ev.Wait, st.just("r"), st.booleans()),
+            st.builds(ev.Owe, st.sampled_from(["w.a1", "w.a2"]), st.just("stuck"), st.just("m")),
+            st.builds(ev.Unsettled, st.integers(0, 9), st.just("r"), st.just(60.0)),
             st.builds(ev.ReleaseStale, st.sampled_from("pq")),
             st.just(ev.ForceRelease("r")),
             st.just(ev.Cancel("r")),

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worksets.errors import ConfigurationError
+from worksets.inputs import inputs_of
 from worksets.spec import is_identifier, parse_spec
+from worksets.texts import MAX_LISTED
 
 GOOD = b"""samples:
   - {sample_id: s1, fastq_r1: fastq/a_R1.fq.gz, fastq_r2: fastq/a_R2.fq.gz, coverage: 30}
@@ -57,6 +59,7 @@ def test_a_good_one_keeps_foreign_keys_and_tells_them():
         (GOOD.replace(b"GRCh38", b"hg37"), "reference_genome"),
         (GOOD + b"max_retries: 11", "max_retries"),
         (GOOD + b"max_retries: true", "max_retries"),
+        (GOOD + b"max_retries: 0x" + b"f" * 5000, "a number of 5,002 digits"),
         (GOOD + b"export_uri: file:///a/../b", "export_uri"),
         (GOOD.replace(b"reference", b"  - {sample_id: s1, fastq_r1: b.fq}\nreference"), "two samp"),
     ],
@@ -79,3 +82,30 @@ def test_an_identifier_is_harmless_anywhere(text):
 def test_rubbish_is_refused_and_nothing_else_happens(data):
     with pytest.raises(ConfigurationError):
         parse_spec(data)
+
+
+def test_a_lawful_file_with_very_many_foreign_keys_is_told_in_a_few_lines():
+    keys = "".join(f"priority_{n}: {n}\n" for n in range(24_900))
+    data = GOOD.replace(b"coverage: 30", b"coverag: 30") + keys.encode()
+    warnings = parse_spec(data).warnings
+    assert len(warnings) == MAX_LISTED + 1 and "did you mean 'priority'" in warnings[0]
+    assert warnings[-1] == "daylily_work.yaml: and 24881 more"
+
+
+def test_all_mistakes_are_counted_and_the_first_are_told():
+    samples = "".join(f"  - {{sample_id: 's {n}', fastq_r1: a{n}.fq}}\n" for n in range(50))
+    with pytest.raises(ConfigurationError) as error:
+        parse_spec(f"samples:\n{samples}reference_genome: hg38\n".encode())
+    lines = str(error.value).splitlines()
+    assert len(lines) == MAX_LISTED + 1 and lines[-1] == "daylily_work.yaml: and 30 more"
+
+
+def test_files_that_lie_with_others_are_counted_too():
+    samples = "".join(
+        f"  - {{sample_id: s{n}, fastq_r1: 's3://data/a{n}.fq'}}\n" for n in range(50)
+    )
+    spec = parse_spec(f"samples:\n{samples}reference_genome: hg38\n".encode()).spec
+    with pytest.raises(ConfigurationError) as error:
+        inputs_of(spec, "s3://other/w", ())
+    lines = str(error.value).splitlines()
+    assert len(lines) == MAX_LISTED + 1 and lines[-1] == "and 30 more"

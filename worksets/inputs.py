@@ -1,0 +1,80 @@
+"""The files of a workset: where each lies, and under which name it is staged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from worksets.errors import ConfigurationError
+from worksets.jobs import Input, SampleFiles
+from worksets.spec import WorksetSpec
+from worksets.texts import few, listed
+from worksets.uris import lies_below
+
+ELSEWHERE: Final = "elsewhere"
+"""Folder, below the inputs, of files that do not lie in the workset's own folder."""
+
+
+def inputs_of(spec: WorksetSpec, location: str, allowed: Sequence[str]) -> tuple[Input, ...]:
+    """Every FASTQ file of the workset at `location`, in the order of the YAML.
+
+    A whole URI below the location is one of its own files; any other must lie below one of
+    `allowed`, the `inputs` of its customer.
+
+    Raises:
+        ConfigurationError: a URI leads to where the customer has nothing.
+    """
+    found, refused = [], []
+    for index, sample in enumerate(spec.samples):
+        for number, text in enumerate(sample.fastqs):
+            digests = {
+                "md5": sample.md5[number] if sample.md5 else "",
+                "sha256": sample.sha256[number] if sample.sha256 else "",
+            }
+            if "://" not in text:
+                found.append(Input(name=text, **digests))
+            elif lies_below(text, location):
+                found.append(Input(name=text[len(location.rstrip("/")) + 1 :], **digests))
+            elif root := next((root for root in allowed if lies_below(text, root)), ""):
+                # two files of one name, from two places, must not meet
+                name = f"{ELSEWHERE}/{sample.sample_id}/{number + 1}/{text.rpartition('/')[2]}"
+                found.append(Input(name=name, uri=text, root=root, **digests))
+            else:
+                refused.append(f"samples[{index}] ({sample.sample_id}): {text}")
+    if refused:
+        places = few(allowed) or "none are named in the settings"
+        told = listed(
+            refused,
+            lambda where: (
+                f"daylily_work.yaml: {where} lies neither in the workset's folder nor in one of "
+                f"its customer's inputs ({places})"
+            ),
+        )
+        raise ConfigurationError("\n".join(told))
+    names = [entry.name for entry in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigurationError(
+            f"daylily_work.yaml: two samples or lanes name the same file, {few(twice, 5)}"
+        )
+    return tuple(found)
+
+
+def samples_of(spec: WorksetSpec, inputs: Sequence[Input]) -> tuple[SampleFiles, ...]:
+    """The samples as a step's program reads them: paths below the inputs folder.
+
+    Of a sample with one lane `fastq_r1` and `fastq_r2` are texts, else lists in the lanes' order.
+    """
+    names = iter(entry.name for entry in inputs)
+    told: list[SampleFiles] = []
+    for sample in spec.samples:
+        first = [next(names) for _ in sample.fastq_r1]
+        second = [next(names) for _ in sample.fastq_r2 or ()]
+        told.append(
+            {
+                "sample_id": sample.sample_id,
+                "fastq_r1": first[0] if len(first) == 1 else first,
+                "fastq_r2": None if not second else second[0] if len(second) == 1 else second,
+                "coverage": sample.coverage,
+            }
+        )
+    return tuple(told)
