@@ -1,1 +1,4 @@
-"""What we talk to: the state DB, clusters and settings, each a saved, typed Prefect block."""
+"""What we talk to, each a room: the state DB, clusters, folders and people; and the settings.
+
+Most are saved, typed Prefect blocks.
+"""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from prefect.blocks.core import Block
 from pydantic import Field, field_validator, model_validator
 
+from blocks.strict import StrictBlock
 from worksets.config import Customer, Name, Pipeline, ProcessorConfig
 from worksets.diagnosis import LogPattern
 from worksets.errors import ConfigurationError
-from worksets.leases import LEASE_S
+from worksets.leases import LEASE_S, LONGEST_LEASE_S, SHORTEST_LEASE_S
 from worksets.placement import ClusterView, Limits, PlacementPolicy
+from worksets.texts import few
+from worksets.uris import Uri, lies_below
 
 
-class WorksetSettings(Block):
+class WorksetSettings(StrictBlock):
     """What is watched, for whom, with which pipelines, on which clusters, within which limits."""
 
     _block_type_name = "Workset Settings"
     _block_type_slug = "workset-settings"
 
+    installation: str = Field(
+        "", description="Id of the installation; its state DB must say the same. Empty: any"
+    )
     state_db: str = Field(description="The state DB's block, as TYPE-SLUG/NAME")
     clusters: list[str] = Field(description="The clusters' blocks, as TYPE-SLUG/NAME")
     worksets: list[str] = Field(
@@ -25,8 +30,9 @@ class WorksetSettings(Block):
         "or local-file-system/NAME"
     )
     results: str = Field(description="Folder for results: RESULTS/CUSTOMER/WORKSET")
-    export_roots: list[str] = Field(
-        default_factory=list, description="URIs below which an export_uri may lie"
+    export_roots: list[Uri] = Field(
+        default_factory=list,
+        description="URIs below which, in ROOT/CUSTOMER, an export_uri may lie",
     )
     customers: dict[Name, Customer] = Field(description="Customers whose worksets are taken")
     default_customer: str = Field(
@@ -49,7 +55,14 @@ class WorksetSettings(Block):
     placement: PlacementPolicy = Field(
         default_factory=lambda: PlacementPolicy(), description="What placement weighs, in dollars"
     )
-    lease_s: float = Field(LEASE_S, gt=0, description="Seconds a process is trusted without a word")
+    lease_s: float = Field(
+        LEASE_S,
+        ge=SHORTEST_LEASE_S,
+        le=LONGEST_LEASE_S,
+        description="Seconds a process is trusted without a word: at least 3, for it is renewed "
+        "three times as often and a busy state DB takes a second; at most a day, for so long a "
+        "dead process's worksets lie still",
+    )
     deployment: str = Field(
         "process_workset/process-workset",
         description="FLOW/DEPLOYMENT started for each workset with launch='deployment'",
@@ -85,6 +98,17 @@ class WorksetSettings(Block):
         """The customers that are taken, with the weight of each in sharing."""
         return {name: customer.weight for name, customer in self.customers.items()}
 
+    def export_root(self, customer_id: str, uri: str) -> str:
+        """The operator's place that an export of this customer to `uri` lies in; empty: none."""
+        own = self.customers[customer_id].exports if customer_id in self.customers else ()
+        if own:
+            return next((root for root in own if lies_below(uri, root)), "")
+        for root in self.export_roots:
+            # what the operator named is trusted; CUSTOMER below it may be anybody's link
+            if lies_below(uri, f"{root.rstrip('/')}/{customer_id}"):
+                return root
+        return ""
+
     def pipeline(self, name: str) -> Pipeline:
         """The commands of a pipeline.
 
@@ -94,6 +118,6 @@ class WorksetSettings(Block):
         if name not in self.pipelines:
             raise ConfigurationError(
                 f"pipeline {name!r} is not in the settings; "
-                f"write one of {', '.join(sorted(self.pipelines))}"
+                f"write one of {few(sorted(self.pipelines))}"
             )
         return self.pipelines[name]

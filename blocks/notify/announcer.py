@@ -1,8 +1,9 @@
-"""Carries announcements to their channels: at most once, and never in anybody's way."""
+"""Carries announcements to their channels, and never stands in anybody's way."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final
 
 from prefect.blocks.abstract import NotificationBlock
@@ -17,6 +18,11 @@ SEND_S: Final = 30.0
 """Seconds that a channel has for one of them."""
 CLOSE_S: Final = 10.0
 """Seconds at the end of a process for what still waits."""
+REST_S: Final = 30.0
+LONGEST_REST_S: Final = 900.0
+"""Seconds for which a channel that fails is not asked again for what is owed: 30, 60 … 900."""
+
+_Answer = asyncio.Future[bool]
 
 
 class Announcer:
@@ -26,9 +32,22 @@ class Announcer:
         self._lines = [_Line(channel) for channel in channels]
 
     def tell(self, announcement: Announcement) -> None:
-        """Take it over; returns at once."""
+        """Take it over, to be told once at the most; returns at once."""
         for line in self._lines:
             line.put(announcement)
+
+    async def deliver(
+        self, announcement: Announcement, but_for: frozenset[str]
+    ) -> tuple[set[str], bool]:
+        """Wait until each channel that wants it, `but_for` these, took it or failed.
+
+        Returns the names of those that took it, and whether none is left that has not.
+        """
+        wanted = [line for line in self._lines if line.wants(announcement)]
+        left = [line for line in wanted if line.name not in but_for]
+        answers = await asyncio.gather(*(line.sent(announcement) for line in left))
+        took = {line.name for line, answer in zip(left, answers, strict=True) if answer}
+        return took, all(answers)
 
     async def close(self) -> None:
         """Give what waits a few seconds, then let go of it."""
@@ -40,30 +59,62 @@ class _Line:
         self.channel = channel
         self.name = getattr(channel, "_block_document_name", None) or type(channel).__name__
         self._log = get_logger("notifications")
-        self._queue: asyncio.Queue[Announcement] = asyncio.Queue(WAITING)
+        self._queue: asyncio.Queue[tuple[Announcement, _Answer | None]] = asyncio.Queue(WAITING)
+        self._failures = 0
+        self._rests_until = 0.0
         self._sender = asyncio.create_task(self._send_all(), name=f"notify {self.name}")
 
-    def put(self, announcement: Announcement) -> None:
-        if isinstance(self.channel, Channel) and announcement.kind not in self.channel.events:
+    def wants(self, announcement: Announcement) -> bool:
+        return not isinstance(self.channel, Channel) or announcement.kind in self.channel.events
+
+    def put(self, announcement: Announcement, answer: _Answer | None = None) -> None:
+        if not self.wants(announcement):
             return
         try:
-            self._queue.put_nowait(announcement)
+            self._queue.put_nowait((announcement, answer))
         except asyncio.QueueFull:
+            if answer is not None:
+                answer.set_result(False)
+                return
             self._log.error("%s is too slow; dropped: %s", self.name, announcement.subject)
+
+    async def sent(self, announcement: Announcement) -> bool:
+        """Whether the channel took it; one that has just failed is not asked."""
+        if time.monotonic() < self._rests_until:
+            return False
+        answer: _Answer = asyncio.get_running_loop().create_future()
+        self.put(announcement, answer)
+        return await answer
 
     async def _send_all(self) -> None:
         while True:
-            announcement = await self._queue.get()
+            announcement, answer = await self._queue.get()
+            took = False
             try:
-                async with asyncio.timeout(SEND_S):
-                    await self._send(announcement)
-            except Exception as error:
-                # not sent again: it may have arrived
-                self._log.error(
-                    "%s did not take %r: %s", self.name, announcement.subject, error or "no answer"
-                )
+                if answer is None or time.monotonic() >= self._rests_until:
+                    took = await self._take(announcement, again=answer is not None)
             finally:
+                if answer is not None and not answer.done():
+                    answer.set_result(took)
                 self._queue.task_done()
+
+    async def _take(self, announcement: Announcement, again: bool) -> bool:
+        try:
+            async with asyncio.timeout(SEND_S):
+                await self._send(announcement)
+        except Exception as error:
+            self._failures += 1
+            rest = min(REST_S * 2 ** min(self._failures - 1, 9), LONGEST_REST_S)
+            self._rests_until = time.monotonic() + rest
+            self._log.error(
+                "%s did not take %r: %s; %s",
+                self.name, announcement.subject, error or "no answer",
+                # else it may have arrived, and need not be known twice
+                f"it is told again, after {rest:g} s at the soonest" if again else "not sent again",
+            )  # fmt: skip
+            return False
+        self._failures, self._rests_until = 0, 0.0
+        return True
 
     async def _send(self, announcement: Announcement) -> None:
         if isinstance(self.channel, Channel):

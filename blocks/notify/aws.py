@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr
 from blocks.aws import CONFIG
 from blocks.notify.channel import Channel
 from worksets.announcements import MAX_SUBJECT, Announcement, Kind
+from worksets.texts import line, plain
 
 ONCE: Final = CONFIG.merge(Config(retries={"total_max_attempts": 1}))
 """A message whose answer was lost may have arrived: the SDK does not send it again."""
@@ -50,9 +51,11 @@ class SnsTopic(_Aws):
 
     async def notify(self, body: str, subject: str | None = None) -> None:
         """Publish a text."""
-        line = " ".join((subject or body).split())[:MAX_SUBJECT]
-        plain = line.encode("ascii", "replace").decode() or "workset"
-        await self._call("sns", "publish", TopicArn=self.topic_arn, Subject=plain, Message=body)
+        first = line(" ".join((subject or body).split()), MAX_SUBJECT)
+        ascii_ = first.encode("ascii", "replace").decode() or "workset"
+        await self._call(
+            "sns", "publish", TopicArn=self.topic_arn, Subject=ascii_, Message=plain(body)
+        )
 
     async def announce(self, announcement: Announcement) -> None:
         await self._call(
@@ -84,7 +87,7 @@ class SqsQueue(_Aws):
 
     async def notify(self, body: str, subject: str | None = None) -> None:
         """Send a text."""
-        message = json.dumps({"subject": subject, "body": body})
+        message = json.dumps({"subject": subject and line(subject), "body": plain(body)})
         await self._call("sqs", "send_message", QueueUrl=self.queue_url, MessageBody=message)
 
     async def announce(self, announcement: Announcement) -> None:

@@ -7,10 +7,11 @@ from abc import ABC, abstractmethod
 from prefect.blocks.abstract import NotificationBlock
 from pydantic import Field
 
+from blocks.strict import StrictBlock
 from worksets.announcements import Announcement, Kind
 
 
-class Channel(NotificationBlock, ABC):
+class Channel(NotificationBlock, StrictBlock, ABC):
     """Prefect's NotificationBlock that also takes whole announcements."""
 
     events: list[Kind] = Field(
@@ -19,6 +20,10 @@ class Channel(NotificationBlock, ABC):
             Kind.RETRYING,
             Kind.DEAD_LETTER,
             Kind.STUCK,
+            Kind.UNSETTLED,
+            Kind.REDELIVERED,
+            Kind.UNREADABLE,
+            Kind.CLOCK_OFF,
             Kind.CLUSTER_UNREACHABLE,
         ],
         description="What is sent; all else is kept back",

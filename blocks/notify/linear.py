@@ -10,7 +10,8 @@ import httpx
 from pydantic import Field, SecretStr
 
 from blocks.notify.channel import Channel
-from worksets.announcements import Announcement, Kind
+from worksets.announcements import MAX_SUBJECT, Announcement, Kind
+from worksets.texts import line, plain
 
 FIND: Final = "query Find($id: String!) { issue(id: $id) { id } }"
 CREATE: Final = """
@@ -47,6 +48,7 @@ class LinearTeam(Channel):
         default_factory=lambda: [
             Kind.DEAD_LETTER,
             Kind.STUCK,
+            Kind.UNSETTLED,
             Kind.CLUSTER_UNREACHABLE,
             Kind.COMPLETED,
         ],
@@ -55,7 +57,7 @@ class LinearTeam(Channel):
 
     async def notify(self, body: str, subject: str | None = None) -> None:
         """Open an issue with a text; the same subject again becomes a comment."""
-        subject = subject or body.partition("\n")[0][:100]
+        subject = line(subject or body.partition("\n")[0], MAX_SUBJECT)
         await self._tell(subject, subject, body, priority=0, opens=True)
 
     async def announce(self, announcement: Announcement) -> None:
@@ -76,7 +78,7 @@ class LinearTeam(Channel):
     async def _tell(self, about: str, title: str, body: str, *, priority: int, opens: bool) -> None:
         issue = self.issue_id(about)
         # a log is shown as it is, not as Markdown of its own
-        text = "```\n" + body.replace("```", "'''") + "\n```"
+        text = "```\n" + plain(body).replace("```", "'''") + "\n```"
         async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
             if not await self._exists(client, issue):
                 if not opens:

@@ -1,0 +1,189 @@
+"""What every cluster can do.
+
+A cluster is asked about jobs by name; a name is a function of workset and attempt, so any process
+can ask. `submit` attaches to a job of that name if there is one: a job is started once, however
+often it is submitted.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from typing import Annotated, Final, Self
+
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
+
+from blocks.strict import StrictBlock
+from worksets.config import MAX_MEMORY_GB, MAX_VCPUS, MAX_WORKSETS, Name
+from worksets.costs import MAX_USD
+from worksets.errors import TransientError
+from worksets.events import Exhausted
+from worksets.jobs import JobSpec, JobStatus, WorkPaths, job_dir, work_paths
+from worksets.placement import ClusterView
+from worksets.record import Step
+
+PLAIN_VARIABLES: Final = frozenset(
+    {"HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"}
+)
+"""Variables of a process's environment that any job may see: they name no secret."""
+VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+SHORTEST_POLL_S: Final = 0.1
+"""Seconds; one look at a Slurm cluster takes 0.01 to 0.3 s."""
+LONGEST_POLL_S: Final = 3600.0
+
+
+class SubmitUncertain(TransientError):
+    """The submission was sent and its answer lost; the job may run. Look it up before all else."""
+
+
+class Cluster(StrictBlock, ABC):
+    """A place that runs worksets' jobs. All methods block; callers use threads."""
+
+    _block_schema_capabilities = ["run-workset-jobs"]
+
+    cluster_name: Name = Field(description="Name by which worksets and limits call this cluster")
+    max_concurrent_worksets: int = Field(
+        1, ge=0, le=MAX_WORKSETS, description="Worksets it may hold at once; 0: takes no new ones"
+    )
+    vcpus_per_workset: int = Field(
+        1, ge=1, le=MAX_VCPUS, description="Virtual CPUs that one workset may use"
+    )
+    memory_gb_per_workset: float = Field(
+        4.0, gt=0, le=MAX_MEMORY_GB, description="Memory of one workset, GB"
+    )
+    reference_genomes: list[str] = Field(
+        default_factory=list, description="Reference genomes present; empty: all"
+    )
+    region: str = Field("", description="AWS region in which the cluster is; empty: unknown")
+    price_per_vcpu_hour: float = Field(
+        0.0, ge=0, le=MAX_USD, description="US dollars a vCPU-hour; 0: free"
+    )
+    environment: dict[Annotated[str, Field(pattern=VARIABLE)], str] = Field(
+        default_factory=dict, description="Variables of every job's environment"
+    )
+    pass_environment: list[Annotated[str, Field(pattern=VARIABLE)]] = Field(
+        default_factory=list,
+        description="Names of further variables that a job takes over from where it is submitted",
+    )
+    umask: str = Field(
+        "027",
+        pattern="^0?[0-7]{3}$",
+        description="Of jobs, in octal digits and in quotes: which permissions their files lack",
+    )
+    drained: bool = Field(False, description="True: keeps what runs and takes nothing new")
+    poll_min_s: float = Field(
+        0.5,
+        ge=SHORTEST_POLL_S,
+        le=LONGEST_POLL_S,
+        description="Shortest time between two observations, s; sooner would only load the cluster",
+    )
+    poll_max_s: float = Field(
+        30,
+        ge=SHORTEST_POLL_S,
+        le=LONGEST_POLL_S,
+        validate_default=True,
+        description="Longest time between two observations, s; later, an end would be seen late",
+    )
+
+    @field_validator("poll_max_s")
+    @classmethod
+    def _not_below_the_shortest(cls, value: float, info: ValidationInfo) -> float:
+        shortest = info.data.get("poll_min_s", value)
+        if value < shortest:
+            raise ValueError(
+                f"poll_max_s is {value:g} and poll_min_s {shortest:g}; write one that is not less"
+            )
+        return value
+
+    _installation: str = PrivateAttr(default="")
+
+    def of(self, installation: str) -> Self:
+        """The same, of an installation: other installations' jobs there are none of ours."""
+        self._installation = installation
+        return self
+
+    def view(self) -> ClusterView:
+        """What placement has to know of it."""
+        return ClusterView(
+            name=self.cluster_name,
+            max_concurrent_worksets=self.max_concurrent_worksets,
+            vcpus_per_workset=self.vcpus_per_workset,
+            memory_gb_per_workset=self.memory_gb_per_workset,
+            reference_genomes=frozenset(self.reference_genomes),
+            region=self.region,
+            price_per_vcpu_hour=self.price_per_vcpu_hour,
+            unavailable="drained" if self.drained else "",
+        )
+
+    @abstractmethod
+    def root(self) -> str:
+        """The work folder as an absolute path on this cluster."""
+
+    def paths(self, home: str, lineage: int, attempt: int) -> WorkPaths:
+        """Where an attempt's files are on this cluster; `home` and `lineage` are the record's."""
+        return work_paths(self.root(), home, lineage, attempt)
+
+    def job_dir(self, name: str) -> str:
+        """The folder of a job's markers and logs."""
+        return job_dir(self.root(), name)
+
+    @property
+    def kept_variables(self) -> frozenset[str]:
+        """Variables that a job takes over from where it is submitted; nothing else of there."""
+        return PLAIN_VARIABLES | set(self.pass_environment)
+
+    @abstractmethod
+    def programs(self) -> dict[str, str]:
+        """Values of the placeholders `python` and `programs` on this cluster."""
+
+    @abstractmethod
+    def submit(self, spec: JobSpec) -> None:
+        """Start the job, or find that one of its name was started already.
+
+        Raises:
+            ClusterUnreachable: certainly not started.
+            SubmitUncertain: it may run.
+            ConfigurationError, ResourceError: refused, and certainly not started.
+        """
+
+    @abstractmethod
+    def observe(self, names: Collection[str]) -> dict[str, JobStatus]:
+        """The state of all these jobs, in one query.
+
+        Raises:
+            ClusterUnreachable: their state is unknown, which is no state at all.
+        """
+
+    @abstractmethod
+    def cancel(self, name: str, *, for_good: bool = True) -> None:
+        """Stop the job and see to it that a job of this name never starts any more.
+
+        `for_good`: no attempt follows, so nobody needs to know which of its steps ended well.
+
+        Raises:
+            ClusterUnreachable: it may run on; nothing is lost by calling again.
+        """
+
+    @abstractmethod
+    def log_tail(self, name: str, step: Step, max_chars: int = 2000) -> str:
+        """The last characters of a step's log; empty if there is none."""
+
+    def capacity(self) -> int | None:
+        """Worksets that it could hold now, by the state of its nodes; None: it sets no such bound.
+
+        Raises:
+            ClusterUnreachable: it did not say.
+        """
+        return None
+
+    def given(self, exhausted: Exhausted, times: int) -> str:
+        """What a job is given of `memory` or `time` after `times` attempts have run out of it.
+
+        In words, with a unit; empty where the cluster sets no bound.
+        """
+        return ""
+
+    def close(self) -> None:
+        """Give up connections that are kept open."""
+        return

@@ -1,0 +1,347 @@
+"""A Slurm cluster: one job an attempt, its steps one after the other, its markers the evidence."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+from collections.abc import Collection
+from pathlib import Path
+from shlex import join, quote
+from typing import Annotated, Any, Final
+
+from pydantic import Field, PrivateAttr, field_validator
+
+from blocks.clusters import on_cluster
+from blocks.clusters.base import Cluster, SubmitUncertain
+from blocks.clusters.slurm.refusals import refusal
+from blocks.clusters.slurm.script import (
+    SUBMITTING,
+    accounting_shell,
+    clean_shell,
+    framed,
+    job_script,
+    markers_shell,
+    submit_shell,
+    unframed,
+)
+from blocks.clusters.slurm.ssh import SshTransport
+from blocks.clusters.slurm.ssm import SsmTransport
+from blocks.clusters.slurm.states import (
+    SINFO,
+    SQUEUE,
+    never_fits,
+    no_nodes,
+    nodes_of,
+    of_claimant,
+    parse_markers,
+    parse_nodes,
+    parse_sacct,
+    parse_squeue,
+    word,
+)
+from blocks.clusters.slurm.transport import LocalTransport, MayHaveReached, Result
+from worksets.belief import NOTHING, Belief, Markers, Verdict, Word, believe
+from worksets.capacity import ClusterView
+from worksets.errors import (
+    ClusterUnreachable,
+    ConfigurationError,
+    ResourceError,
+    WorksetError,
+)
+from worksets.events import Exhausted
+from worksets.jobs import JobSpec, JobStatus, Phase, is_of
+from worksets.record import Step
+
+PROGRAMS: Final = (
+    "stage.py",
+    "staged.py",
+    "places.py",
+    "sums.py",
+    "export.py",
+    "results.py",
+    "delivery.py",
+    "folder.py",
+    "bucket.py",
+    "s3.py",
+    "files.py",
+)
+
+
+class SlurmCluster(Cluster):
+    """Runs worksets as jobs of a Slurm cluster.
+
+    Layout below `work_folder` (on a file system that all nodes share): `HOME/LN/inputs`,
+    `HOME/LN/results` for the lineage N, and for every attempt `HOME/jobs/aN` with `job.sh`, the
+    `claim`, and for each step `.start`, `.exit` and `.log`.
+    """
+
+    _block_type_name = "Slurm Cluster"
+    _block_type_slug = "slurm-cluster"
+
+    transport: Annotated[
+        LocalTransport | SshTransport | SsmTransport, Field(discriminator="kind")
+    ] = Field(default_factory=lambda: LocalTransport(), description="The way to Slurm's commands")
+    work_folder: str = Field(description="Absolute path, shared by all nodes; made if missing")
+    partition: str = Field("", description="Partition; empty: Slurm's default")
+    account: str = Field("", description="Account that is charged; empty: the user's default")
+    qos: str = Field("", description="Quality of service; empty: the default")
+    time_limit_minutes: int = Field(1440, ge=1, description="Time limit of a job, minutes")
+    retry_factor: float = Field(
+        1.5, ge=1, description="What ran out of memory or time gets so many times more next time"
+    )
+    max_memory_gb: float | None = Field(
+        None, gt=0, description="Most memory a retry asks for, GB; None: 4 × memory_gb_per_workset"
+    )
+    max_time_limit_minutes: int | None = Field(
+        None, ge=1, description="Longest time limit a retry asks for; None: 4 × time_limit_minutes"
+    )
+    python: str = Field("python3", description="Python 3.9+ on the nodes, for stage and export")
+    files_late_seconds: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="For so long the shared file system may not show a node's file, and Slurm not "
+        "know a job, s: an end without its marker is believed after it",
+    )
+    availability_zone: str = Field("", description="Availability zone in which it is")
+
+    _prepared: bool = PrivateAttr(default=False)
+    _never: str = PrivateAttr(default="")
+    _beliefs: dict[str, Belief] = PrivateAttr(default_factory=dict)
+
+    @field_validator("transport", mode="before")
+    @classmethod
+    def _here_unless_said(cls, value: Any) -> Any:
+        return {"kind": "local", **value} if isinstance(value, dict) else value
+
+    # --- Where things are ---
+
+    def root(self) -> str:
+        return self.work_folder.rstrip("/")
+
+    def programs(self) -> dict[str, str]:
+        digest = hashlib.sha256(b"".join(_program(name) for name in PROGRAMS)).hexdigest()[:12]
+        return {"python": self.python, "programs": f"{self.work_folder}/.programs/{digest}"}
+
+    # --- Submitting ---
+
+    def submit(self, spec: JobSpec) -> None:
+        self._prepare()
+        paths = self.paths(spec.home, spec.lineage, spec.attempt)
+        job = paths.job_dir
+        files = {
+            paths.manifest: spec.manifest.model_dump_json(),
+            f"{job}/steps": " ".join(step.step.value for step in spec.steps),
+            f"{job}/job.sh": job_script(spec, job.rpartition("/")[0], paths.work_dir, self.umask),
+        }
+        shell = submit_shell(
+            [job, paths.inputs, paths.results],
+            files,
+            job,
+            self._sbatch(spec, job),
+            self.umask,
+            self.environment,
+        )
+        what = f"{spec.name} on {self.cluster_name}"
+        try:
+            done = self._run(shell)
+        except MayHaveReached as error:
+            raise SubmitUncertain(f"{what}: {error}; it is looked up again") from error
+        if done.returncode != 0:
+            raise _why_not(what, done)
+
+    def _sbatch(self, spec: JobSpec, job: str) -> list[str]:
+        chosen = {
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "time": str(self._minutes(spec.out_of_time)),
+            "cpus-per-task": str(self.vcpus_per_workset),
+            "mem": f"{round(self._memory_gb(spec.out_of_memory) * 1000)}M",
+            "job-name": spec.name,
+            "output": f"{job}/slurm.log",
+        }
+        options = [f"--{key}={value}" for key, value in chosen.items() if value]
+        # Slurm must not start a job again by itself: attempts are counted here
+        fixed = ["--parsable", "--nodes=1", "--ntasks=1", "--no-requeue", "--open-mode=append"]
+        return ["sbatch", *fixed, *options, f"{job}/job.sh"]
+
+    def _memory_gb(self, times: int) -> float:
+        most = self.max_memory_gb or 4 * self.memory_gb_per_workset
+        raised = self.memory_gb_per_workset * self.retry_factor**times
+        return max(self.memory_gb_per_workset, min(raised, most))
+
+    def _minutes(self, times: int) -> int:
+        most = self.max_time_limit_minutes or 4 * self.time_limit_minutes
+        raised = round(self.time_limit_minutes * self.retry_factor**times)
+        return max(self.time_limit_minutes, min(raised, most))
+
+    def given(self, exhausted: Exhausted, times: int) -> str:
+        if exhausted == "memory":
+            return f"{self._memory_gb(times):g} GB"
+        return f"{self._minutes(times)} minutes" if exhausted else ""
+
+    def _prepare(self) -> None:
+        """Make the work folder and put the programs there that jobs start, once for each version.
+
+        From then on a work folder that is missing is one that cannot be read, not an empty one.
+        """
+        if self._prepared:
+            return
+        folder = self.programs()["programs"]
+        lines = ["set -eu", f"[ -d {quote(folder)} ] && exit 0", f"mkdir -p {quote(folder)}.$$"]
+        for name in PROGRAMS:
+            text = base64.b64encode(_program(name)).decode()
+            lines.append(f"echo {text} | base64 -d > {quote(folder)}.$$/{name}")
+        # of two processes that send them at once the second finds them there
+        lines.append(f"mv -T {quote(folder)}.$$ {quote(folder)} || [ -d {quote(folder)} ]")
+        what = f"sending the programs to {self.cluster_name}"
+        try:
+            done = self._run("\n".join(lines))
+        except MayHaveReached as error:
+            raise ClusterUnreachable(f"{what}: {error}") from error
+        if done.returncode != 0:
+            raise _why_not(what, done)
+        self._prepared = True
+
+    # --- Looking ---
+
+    def observe(self, names: Collection[str]) -> dict[str, JobStatus]:
+        self._prepare()
+        listed = parse_squeue(self._ask("squeue", join((*SQUEUE, "--me"))))
+        words = {name: word(listed.get(name)) for name in names}
+        rest = [name for name in names if not _active(words[name])]
+        found = self._markers(rest) if rest else {}
+        for name in rest:
+            words[name] = word(of_claimant(listed.get(name), found[name]))
+        unknown = [name for name in rest if words[name] is None and _is_open(found[name])]
+        if unknown:
+            accounted = parse_sacct(self._ask("sacct", accounting_shell(unknown)))
+            for name in unknown:
+                words[name] = word(of_claimant(accounted.get(name), found[name]))
+            if over := [name for name in unknown if words[name] is not None]:
+                # they may have ended since their markers were read: those come after the word
+                found |= self._markers(over)
+        seen = {name: self._believed(name, words[name], found.get(name)) for name in names}
+        if never_began := [name for name, verdict in seen.items() if verdict.seal]:
+            found |= self._markers(never_began, seal=True)
+            for name in never_began:
+                seen[name] = self._believed(name, words[name], found[name])
+        return {name: verdict.status for name, verdict in seen.items()}
+
+    def _believed(self, name: str, said: Word | None, found: Markers | None) -> Verdict:
+        before = self._beliefs.get(name, NOTHING)
+        late_s = self.files_late_seconds
+        verdict = believe(before, name, said, found or Markers(), time.monotonic(), late_s)
+        if verdict.status.over or verdict.status.phase is Phase.ABSENT:
+            self._beliefs.pop(name, None)
+        else:
+            self._beliefs[name] = verdict.after
+        return verdict
+
+    def _markers(self, names: Collection[str], seal: bool = False) -> dict[str, Markers]:
+        folders = {name: self.job_dir(name) for name in names}
+        return parse_markers(self._ask("markers", markers_shell(folders, seal)), folders)
+
+    def capacity(self) -> int | None:
+        """By `sinfo`: what the nodes that take jobs could hold, less what others run there."""
+        # a partition that is named is shown though it is hidden; both options are too much
+        sinfo = join((*SINFO, *(["-p", self.partition] if self.partition else ["-a"])))
+        ours = join(("squeue", "-h", "-a", "--me", "-t", "R,CG", "-o", "%j"))
+        said = self._ask("sinfo", f"{sinfo} && echo @ && {ours}")
+        nodes, _, jobs = said.partition("@\n")
+        running = sum(is_of(name, self._installation) for name in jobs.splitlines())
+        nodes = nodes_of(nodes, self.partition)
+        self._never = never_fits(nodes, self.vcpus_per_workset, self.memory_gb_per_workset)
+        if not nodes and self.partition:
+            # sinfo says nothing of a partition that there is not: no evidence of anything
+            shell = f"scontrol -a show partition {quote(self.partition)} 2>&1 || :"
+            self._never = no_nodes(self.partition, self._ask("scontrol", shell))
+        found = parse_nodes(nodes, self.vcpus_per_workset, self.memory_gb_per_workset)
+        return min(found.room, found.free + running)
+
+    def view(self) -> ClusterView:
+        """See `Cluster`; also why no workset can ever fit, as far as its nodes were heard of."""
+        return super().view().model_copy(update={"never": self._never})
+
+    def cancel(self, name: str, *, for_good: bool = True) -> None:
+        folder = quote(self.job_dir(name))
+        # one that never began is sealed; for one that did there is no end marker to wait for
+        self._ask(
+            f"cancelling {name}",
+            f"mkdir -p {folder} && cd {folder} && {': > cancelled' if for_good else ':'} &&\n"
+            f"{{ mkdir claim 2>/dev/null && echo sealed > sealed; "
+            f"scancel --full --me --name={quote(name)}; }}",
+        )
+
+    def log_tail(self, name: str, step: Step, max_chars: int = 2000) -> str:
+        job = self.job_dir(name)
+        shell = (
+            f"cd {quote(job)} 2>/dev/null || exit 0\n"
+            f"tail -c {4 * max_chars} {step.value}.log 2>/dev/null || "
+            f"tail -c {4 * max_chars} slurm.log 2>/dev/null || exit 0"
+        )
+        return self._ask(f"reading the log of {name}", shell)[-max_chars:].strip()
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def _run(self, shell: str) -> Result:
+        """Run a shell there, in an environment that no profile and no job around us has a say in:
+        only what jobs may take over, and what the transport's settings name. What a profile or a
+        banner prints is no part of the answer.
+
+        Raises:
+            ClusterUnreachable, MayHaveReached: as `Transport.run`.
+        """
+        named = {"SLURM_CONF", "PWD", *self.transport.environment}
+        keep = "|".join(sorted(self.kept_variables | named))
+        token = secrets.token_hex(8)
+        done = self.transport.run(framed(clean_shell(keep) + shell, token))
+        answer = unframed(done.stdout, done.stderr, token)
+        if answer is None:
+            said = (done.stderr.strip() or done.stdout.strip())[-300:]
+            raise MayHaveReached(
+                f"no whole answer came from the shell there (exit code {done.returncode}); its "
+                f"last words: {said or 'none'}"
+            )
+        return Result(*answer)
+
+    def _ask(self, what: str, shell: str) -> str:
+        """What a shell there prints; nothing is changed by asking twice."""
+        try:
+            done = self._run(shell)
+        except MayHaveReached as error:
+            raise ClusterUnreachable(f"{self.cluster_name}: {what}: {error}") from error
+        if done.returncode != 0:
+            raise ClusterUnreachable(
+                f"{self.cluster_name}: {what}: exit code {done.returncode}: "
+                f"{done.stderr.strip()[-500:]}"
+            )
+        return done.stdout
+
+
+def _active(said: Word | None) -> bool:
+    return said is not None and said.phase is not Phase.ENDED and not said.ends
+
+
+def _is_open(found: Markers) -> bool:
+    """Whether a job has left something, and not its end."""
+    begun = found.claimed or found.submitted or bool(found.unreadable)
+    return begun and not found.ended and not found.sealed
+
+
+def _program(name: str) -> bytes:
+    return (Path(next(iter(on_cluster.__path__))) / name).read_bytes()
+
+
+def _why_not(what: str, done: Result) -> WorksetError:
+    """What a submission that was refused means."""
+    said = done.stderr.strip()[-500:]
+    if SUBMITTING not in done.stdout:
+        if "No space left" in said or "quota" in said.lower():
+            return ResourceError(f"{what}: {said}; make room in the cluster's work_folder")
+        return ConfigurationError(f"{what}: {said}; check the cluster's work_folder and its owner")
+    return refusal(what, said)

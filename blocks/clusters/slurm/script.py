@@ -1,0 +1,189 @@
+"""What is said to Slurm: the job's script, and the shell that hands it in. Pure text.
+
+Every text is quoted by `shlex.quote`; a workset's own words never stand where a shell reads code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from shlex import join, quote
+
+from worksets.jobs import JobSpec, StepCommand
+
+EARLIER_OR_TWICE = 75
+"""Exit code of a job that found its attempt claimed or sealed already: it ran nothing."""
+
+NO_RECEIPT = 70
+"""Exit code (sysexits.h) of a step that left no receipt."""
+SUBMITTING = "@submitting"
+
+
+def job_script(spec: JobSpec, jobs: str, work_dir: str, umask: str = "027") -> str:
+    """The batch script of an attempt: it claims the attempt, then runs its steps in order.
+
+    `jobs` is the folder with one folder `aN` an attempt. `mkdir` of `claim` is the claim: of two
+    jobs of one attempt the second ends at once, and the claims of earlier attempts are taken
+    first, so that a job of theirs that starts late runs nothing. Markers appear by `mv`, whole.
+    """
+    job = f"{jobs}/a{spec.attempt}"
+    lines = [
+        "#!/bin/sh",
+        f"umask {quote(umask)}",
+        f"J={quote(job)}",
+        "now() { date -u +%Y-%m-%dT%H:%M:%S.%6N+00:00; }",
+        # whole, or not there: also after a power cut, where `sync` takes a file
+        'put() { printf %s "$2" > "$J/.$1.$$" && { sync "$J/.$1.$$" 2>/dev/null || :; } &&'
+        ' mv "$J/.$1.$$" "$J/$1"; }',
+    ]
+    for attempt in range(1, spec.attempt):
+        earlier = f"{jobs}/a{attempt}"
+        lines.append(f"mkdir -p {quote(earlier)}")
+        seal = f"mkdir {quote(f'{earlier}/claim')} 2>/dev/null"
+        lines.append(f"{seal} && echo sealed > {quote(f'{earlier}/sealed')}")
+    lines += [
+        f'mkdir "$J/claim" || exit {EARLIER_OR_TWICE}',
+        'put job "${SLURM_JOB_ID:-}"',
+        f"cd {quote(work_dir)} || exit 74",
+    ]
+    for step in spec.steps:
+        name = step.step.value
+        lines += [
+            f'put {name}.start "{{\\"at\\":\\"$(now)\\"}}" || exit 74',
+            *_before(step),
+            f'{join(step.argv)} </dev/null >>"$J/{name}.log" 2>&1; code=$?',
+            *_after(step),
+            f'put {name}.exit "{{\\"at\\":\\"$(now)\\",\\"code\\":$code$told}}" || exit 74',
+            "[ $code -eq 0 ] || exit $code",
+        ]
+    # sbatch refuses a script with DOS line breaks; they stand in quoted texts only: quoted apart
+    return "\n".join([*lines, ""]).replace("\r\n", "\r''\n")
+
+
+def _before(step: StepCommand) -> list[str]:
+    """What comes before a step: a folder is emptied, and the receipt of a try before is gone."""
+    lines = ["told="]
+    if step.empties:
+        # without a slash at its end a link is removed, not what it leads to
+        folder = quote(step.empties)
+        lines.append(f"rm -rf -- {folder} && mkdir -p -- {folder} || exit 74")
+    if step.receipt:
+        lines.append(f"rm -f -- {quote(step.receipt)} || exit 74")
+    return lines
+
+
+def _after(step: StepCommand) -> list[str]:
+    """A step that has to leave a receipt has failed without it; what it says goes into the end."""
+    if not step.receipt:
+        return []
+    receipt, name = quote(step.receipt), step.step.value
+    return [
+        f"if [ $code -eq 0 ] && [ -s {receipt} ]; then",
+        f'  told=",\\"exported\\":$(cat {receipt})"',
+        "elif [ $code -eq 0 ]; then",
+        f"  code={NO_RECEIPT}",
+        f'  echo "it left no receipt of what it brought to its place" >>"$J/{name}.log"',
+        "fi",
+    ]
+
+
+def submit_shell(
+    folders: Sequence[str],
+    files: Mapping[str, str],
+    job: str,
+    sbatch: Sequence[str],
+    umask: str = "027",
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """The shell that makes folders and files and hands the job in, last of all.
+
+    It prints `SUBMITTING` before that: without it, certainly nothing was handed in.
+    """
+    lines = ["set -eu", f"umask {quote(umask)}", f"mkdir -p {join(folders)}"]
+    for path, text in files.items():
+        lines.append(f"printf %s {quote(text)} > {quote(path + '.new')}")
+        lines.append(f"mv {quote(path + '.new')} {quote(path)}")
+    # Slurm hands on what sbatch is started with
+    lines += [f"export {key}={quote(value)}" for key, value in (environment or {}).items()]
+    lines += [
+        f"echo {SUBMITTING}",
+        f"id=$({join(sbatch)})",
+        f'printf %s "$id" > {quote(job + "/submitted")}',
+        'echo "$id"',
+    ]
+    return "\n".join([*lines, ""])
+
+
+def clean_shell(keep: str) -> str:
+    """The shell that forgets every variable but those named in `keep`, `A|B|…`.
+
+    A poller's own keys reach no job; `SLURM_…` and `SQUEUE_…` of a job or a profile around it
+    change no command.
+    """
+    return (
+        "for v in $(env | sed -n 's/^\\([A-Za-z_][A-Za-z0-9_]*\\)=.*/\\1/p'); do\n"
+        f'  case "$v" in {keep}) ;; *) unset "$v" ;; esac\n'
+        "done\n"
+    )
+
+
+def framed(shell: str, token: str) -> str:
+    """The shell, so that what it says can be told from what a profile or a banner says.
+
+    Both streams begin with a line `@TOKEN`; stdout ends with a line `@TOKEN CODE`, its exit code.
+    """
+    return (
+        f"echo; echo @{token}; echo >&2; echo @{token} >&2\n"
+        f"trap 'code=$?; echo; echo \"@{token} $code\"' EXIT\n{shell}"
+    )
+
+
+def unframed(stdout: str, stderr: str, token: str) -> tuple[int, str, str] | None:
+    """Exit code, stdout and stderr of a `framed` shell; None: its answer is not whole."""
+    _, begun, rest = stdout.partition(f"@{token}\n")
+    said, ended, code = rest.rpartition(f"\n@{token} ")
+    number = code.partition("\n")[0]
+    if not begun or not ended or not number.isdecimal():
+        return None
+    return int(number), said, stderr.rpartition(f"@{token}\n")[2]
+
+
+def markers_shell(jobs: Mapping[str, str], seal: bool = False) -> str:
+    """The shell that prints the markers of jobs (name to folder), each file packed in base64.
+
+    `seal`: take the attempts away first from jobs that have not begun: then they never will.
+    """
+    lines = []
+    for name, folder in jobs.items():
+        lines += [
+            f"echo @ {quote(name)}",
+            f"if cd {quote(folder)} 2>/dev/null; then",
+            "  if mkdir claim 2>/dev/null; then echo sealed > sealed; fi" if seal else "  :",
+            "  for f in steps job *.start *.exit; do",
+            '    [ -e "$f" ] && echo "$f $(head -c 4096 "$f" 2>/dev/null | base64 | tr -d "\\n")"',
+            "  done",
+            "  [ -d claim ] && echo claimed",
+            '  for f in sealed submitted cancelled; do [ -e "$f" ] && echo "$f"; done',
+            f"elif [ -e {quote(folder)} ] || ! [ -d {quote(folder.rsplit('/', 3)[0])} ]; then",
+            "  echo unreadable",
+            "fi",
+        ]
+    return "\n".join([*lines, "exit 0", ""])
+
+
+def accounting_shell(names: Iterable[str]) -> str:
+    """The shell that prints `ID|NAME|STATE` of ended jobs, from slurmdbd or the jobcomp file.
+
+    Nothing where a cluster has neither.
+    """
+    names = sorted(names)
+    fields = "-nP -o JobID,JobName,State"
+    wanted = " ".join(f"-e {quote(f'|{name}|')}" for name in names)
+    return "\n".join(
+        [
+            f"found=$(sacct {fields} -X -S now-30days --name={quote(','.join(names))} 2>/dev/null)"
+            f" || found=$(sacct -c {fields} 2>/dev/null)",
+            f'printf "%s\\n" "$found" | grep -F {wanted}',
+            "exit 0",
+            "",
+        ]
+    )

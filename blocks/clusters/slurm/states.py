@@ -1,0 +1,281 @@
+"""What is heard from Slurm, parsed: its job states, its nodes, its jobs' markers. Pure.
+
+Nothing is decided here: what it all means for a job is `worksets.belief`. Job states: squeue(1),
+"JOB STATE CODES".
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+import yaml
+
+from worksets.belief import Markers, Word
+from worksets.errors import ErrorCategory
+from worksets.events import Exhausted
+from worksets.jobs import Phase
+from worksets.record import Exported, Step
+
+SQUEUE: Final = ("squeue", "-h", "-a", "-t", "all", "-o", "%i|%j|%T|%r")
+SINFO: Final = ("sinfo", "-h", "-N", "-o", "%N|%m|%T|%C|%P")
+
+ENDED: Final[dict[str, tuple[ErrorCategory | None, str]]] = {
+    "COMPLETED": (None, "ended"),
+    "FAILED": (ErrorCategory.TRANSIENT, "the job could not be launched or was killed"),
+    "CANCELLED": (ErrorCategory.TRANSIENT, "the job was cancelled on the cluster"),
+    "PREEMPTED": (ErrorCategory.TRANSIENT, "a job of higher priority took its place"),
+    "NODE_FAIL": (ErrorCategory.TRANSIENT, "its node failed"),
+    "BOOT_FAIL": (ErrorCategory.TRANSIENT, "its node did not start"),
+    "REVOKED": (ErrorCategory.TRANSIENT, "another cluster took it"),
+    "DEADLINE": (ErrorCategory.RESOURCE, "it would not have ended before its deadline"),
+    "TIMEOUT": (ErrorCategory.RESOURCE, "it reached its time limit"),
+    "OUT_OF_MEMORY": (ErrorCategory.RESOURCE, "it ran out of memory"),
+}
+"""Ends, with the class of error of a job that left no end marker. Any other state is no end."""
+EXHAUSTED: Final[dict[str, Exhausted]] = {"TIMEOUT": "time", "OUT_OF_MEMORY": "memory"}
+TELLING: Final = frozenset(
+    {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "TIMEOUT", "OUT_OF_MEMORY"}
+)
+"""Ends that say why a step of theirs ended badly, better than its exit code does."""
+IN_USE: Final = frozenset({"idle", "allocated", "mixed", "completing", "planned", "reserved"})
+"""States of nodes that take jobs (sinfo(1), NODE STATE CODES)."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What Slurm lists under one job name (more than one job, after an unlucky submission)."""
+
+    states: tuple[tuple[str, str], ...]
+    ids: frozenset[str] = frozenset()
+
+    @property
+    def active(self) -> bool:
+        return bool(self.at_work)
+
+    @property
+    def waits(self) -> bool:
+        return all(state in ENDED or state == "PENDING" for state, _ in self.states)
+
+    @property
+    def at_work(self) -> frozenset[str]:
+        """Its states that are no end."""
+        return frozenset(state for state, _ in self.states if state not in ENDED)
+
+
+def parse_squeue(text: str) -> dict[str, Listed]:
+    """Jobs by name from `SQUEUE`'s output; a line that is none of its form is passed over."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for line in text.splitlines():
+        fields = line.strip().split("|")
+        if len(fields) == 4:
+            found.setdefault(fields[1], []).append((fields[0], fields[2], fields[3]))
+    return {
+        name: Listed(tuple(job[1:] for job in jobs), frozenset(job[0] for job in jobs))
+        for name, jobs in found.items()
+    }
+
+
+def parse_sacct(text: str) -> dict[str, Listed]:
+    """Ended jobs by name from sacct's lines `ID|NAME|STATE`; a state may say `CANCELLED by 0`."""
+    ended = []
+    for line in text.splitlines():
+        fields = line.rstrip("|").split("|")
+        if len(fields) == 3 and (state := fields[2].strip().partition(" ")[0]) in ENDED:
+            ended.append(f"{fields[0]}|{fields[1]}|{state}|accounting")
+    return parse_squeue("\n".join(ended))
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Room on the nodes that take jobs, in worksets: in all, and free now."""
+
+    room: int
+    free: int
+
+
+def nodes_of(text: str, partition: str) -> str:
+    """Of `SINFO`'s output the nodes that jobs go to, without their partition.
+
+    Where none is named that is the default one, which Slurm marks with a `*`; without such a one
+    it is the cluster that chooses among all.
+    """
+    lines = text.splitlines()
+    if not partition:
+        lines = [line for line in lines if line.endswith("*")] or lines
+    return "".join(f"{line.rpartition('|')[0]}\n" for line in lines)
+
+
+def no_nodes(partition: str, shown: str) -> str:
+    """Why a partition that lists no node never will, by what `scontrol show partition` says."""
+    if "not found" in shown:
+        return f"has no partition {partition}: correct partition"
+    if "TotalNodes=0 " in shown:
+        return f"has no nodes in its partition {partition}: choose another partition"
+    return ""
+
+
+def parse_nodes(text: str, vcpus: int, memory_gb: float) -> Nodes:
+    """Room from `nodes_of`: one line a node and partition, each node counted once.
+
+    A node powered down (`~`) or on its way up (`#`) takes jobs; one that does not respond (`*`),
+    is in maintenance (`$`), drained, down or failing does not. Of a node's CPUs those of jobs
+    count for `room`, those in no state of use (`other`) do not.
+    """
+    room = free = 0
+    for name in (nodes := dict(_nodes(text))):
+        state, memory_mb, allocated, idle, _ = nodes[name]
+        if state.rstrip("~#!%@^-") not in IN_USE:
+            continue
+        by_memory = int(memory_mb / (memory_gb * 1000))
+        room += min((allocated + idle) // vcpus, by_memory)
+        free += min(idle // vcpus, by_memory)
+    return Nodes(room, free)
+
+
+def never_fits(text: str, vcpus: int, memory_gb: float) -> str:
+    """Why no node could take a workset, were it empty and up; "" where one could, or none is said.
+
+    Slurm's memory of a node is what it can give, often less than what is bought.
+    """
+    sizes = [
+        (memory_mb, allocated + idle + other)
+        for _, (_, memory_mb, allocated, idle, other) in _nodes(text)
+    ]
+    if not sizes or any(mb >= memory_gb * 1000 and cpus >= vcpus for mb, cpus in sizes):
+        return ""
+    memory, cpus = max(mb for mb, _ in sizes), max(cpus for _, cpus in sizes)
+    return (
+        f"asks {vcpus} CPUs and {memory_gb:g} GB for a workset, and its largest nodes have "
+        f"{cpus} CPUs and {memory / 1000:g} GB: lower vcpus_per_workset or memory_gb_per_workset"
+    )
+
+
+def _nodes(text: str) -> Iterable[tuple[str, tuple[str, int, int, int, int]]]:
+    """Name, and state, memory (MB) and CPUs (allocated, idle, other) of each node."""
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) == 4:
+            allocated, idle, other, *_ = map(int, fields[3].split("/"))
+            memory_mb = int(fields[1].rstrip("+"))
+            yield fields[0], (fields[2].lower(), memory_mb, allocated, idle, other)
+
+
+def parse_markers(text: str, folders: Mapping[str, str]) -> dict[str, Markers]:
+    """Markers of jobs (name to folder) from `markers_shell`'s output, each job's for itself.
+
+    What cannot be read, or is not there at all, is named in `Markers.unreadable` of its job.
+    """
+    said: dict[str, list[str]] = {}
+    here: list[str] | None = None
+    for line in text.splitlines():
+        what, _, value = line.partition(" ")
+        if what == "@":
+            here = said.setdefault(value, []) if value in folders else None
+        elif here is not None:
+            here.append(line)
+    return {
+        name: _markers(folder, said[name])
+        if name in said
+        else Markers(unreadable=f"nothing was said of {folder}")
+        for name, folder in folders.items()
+    }
+
+
+def _markers(folder: str, lines: Iterable[str]) -> Markers:
+    found: dict[str, Any] = {"starts": {}, "exits": {}}
+    damaged: list[str] = []
+    for line in lines:
+        name, _, packed = line.partition(" ")
+        if name in ("claimed", "sealed", "submitted", "cancelled"):
+            found[name] = True
+        elif name == "unreadable":
+            damaged.append(f"{folder} cannot be read")
+        else:
+            try:
+                _marker(found, name, base64.b64decode(packed, validate=True).decode("utf-8"))
+            except (ValueError, TypeError, KeyError):
+                what = "is empty" if not packed else "is damaged"
+                damaged.append(f"{folder}/{name} {what}")
+    return Markers(**found, unreadable="; ".join(damaged))
+
+
+def _marker(found: dict[str, Any], name: str, text: str) -> None:
+    """Take over one file of a job's folder.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is not what such a file holds.
+    """
+    if name == "steps":
+        found["steps"] = tuple(map(Step, text.split()))
+        if not found["steps"]:
+            raise ValueError("no step")
+    elif name == "job":
+        found["job"] = text.strip()
+    elif name.endswith(".start"):
+        found["starts"][Step(name.removesuffix(".start"))] = _time(json.loads(text)["at"])
+    elif name.endswith(".exit"):
+        end = json.loads(text)
+        exported = Exported.model_validate(end["exported"]) if "exported" in end else None
+        if type(end["code"]) is not int:
+            raise ValueError("no exit code")
+        found["exits"][Step(name.removesuffix(".exit"))] = (_time(end["at"]), end["code"])
+        if exported is not None:
+            found["exported"] = exported
+    else:
+        raise ValueError("no file of ours")
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return at
+
+
+@cache
+def _reasons() -> tuple[tuple[str, str], ...]:
+    text = (files("blocks.clusters.slurm") / "reasons.yaml").read_text(encoding="utf-8")
+    return tuple((entry["reason"], entry["remedy"]) for entry in yaml.safe_load(text))
+
+
+def remedy_of(reason: str) -> str:
+    """What to do about a reason of waiting that does not pass by itself; "" for any other."""
+    return next((remedy for begins, remedy in _reasons() if reason.startswith(begins)), "")
+
+
+def of_claimant(listed: Listed | None, found: Markers) -> Listed | None:
+    """What Slurm lists of the job that claimed the attempt; None if it lists only a twin of it.
+
+    A twin that found the attempt claimed ends at once, and its end is not the attempt's.
+    """
+    if listed is None or found.sealed or not found.claimed or found.job in listed.ids:
+        return listed
+    return None
+
+
+def word(listed: Listed | None) -> Word | None:
+    """Slurm's word of a job; None: it lists none."""
+    if listed is None:
+        return None
+    if listed.active:
+        reasons = {reason for state, reason in listed.states if state == "PENDING"}
+        if not listed.waits:
+            state = min(listed.at_work) if len(listed.at_work) == 1 else ""
+            stuck = remedy_of(state)
+            note = state if stuck else ""
+            return Word(Phase.RUNNING, note, stuck=stuck, ends=state == "COMPLETING")
+        reason = ", ".join(sorted(reasons - {"", "None"}))
+        return Word(Phase.QUEUED, reason, stuck=remedy_of(reason))
+    state, reason = max(listed.states, key=lambda entry: list(ENDED).index(entry[0]))
+    category, meaning = ENDED[state]
+    note = f"Slurm says {state} ({reason}): {meaning}" if reason else f"{state}: {meaning}"
+    exhausted = EXHAUSTED.get(state, "")
+    killed = state not in ("COMPLETED", "FAILED")
+    return Word(Phase.ENDED, note, category, exhausted, killed=killed, tells=state in TELLING)

@@ -1,1 +1,0 @@
-"""Slurm: the block, what is said to it and heard from it, and the ways to it."""

@@ -1,0 +1,255 @@
+# ruff: noqa: E501
+"""Answers of Slurm that no cluster gives on demand, from stand-ins for its commands.
+
+Everything else is real: the shell, the scripts, the files, the parsers.
+"""
+
+import subprocess
+from datetime import UTC, datetime
+
+import pytest
+
+from blocks.clusters import SlurmCluster, SubmitUncertain
+from blocks.clusters.slurm.states import ENDED, Nodes, parse_nodes
+from tests.blocks.clusters.slurm.test_states import ACTIVE
+from worksets.capacity import Limits
+from worksets.costs import PlacementPolicy
+from worksets.errors import (
+    ClusterRefused,
+    ClusterUnreachable,
+    ConfigurationError,
+    ErrorCategory,
+)
+from worksets.jobs import JobSpec, Manifest, Phase, StepCommand
+from worksets.placement import plan
+from worksets.record import WorksetRecord
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+SPEC = JobSpec(
+    workset_id="w", attempt=1, steps=(StepCommand(step="run", argv=("true",)),),
+    manifest=Manifest(
+        workset_id="w", customer_id="c", reference_genome="hg38", pipeline="p", attempt=1,
+        source="/x", export_to="/y", samples=(),
+    ),
+)  # fmt: skip
+
+
+class FakeSlurm:
+    """Commands that say and return what a test wants."""
+
+    def __init__(self, folder):
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        for name in ("squeue", "sbatch", "scancel", "sinfo", "sacct"):
+            self.says(name)
+        self.cluster = SlurmCluster(
+            cluster_name="rare",
+            work_folder=str(folder / "work"),
+            transport={"environment": {"PATH": f"{self.bin}:/usr/bin:/bin"}},
+            files_late_seconds=0,
+        )
+
+    def says(self, name, out="", err="", code=0, then=""):
+        (self.bin / f"{name}.out").write_text(out)
+        (self.bin / f"{name}.err").write_text(err)
+        text = f'#!/bin/sh\ncat "{self.bin}/{name}.out"\ncat "{self.bin}/{name}.err" >&2\n'
+        (self.bin / name).write_text(f"{text}{then}\nexit {code}\n")
+        (self.bin / name).chmod(0o755)
+
+    def look(self):
+        return self.cluster.observe(["w.a1"])["w.a1"]
+
+    def began(self):
+        """The job took its claim and began its step; then nothing more was heard of it."""
+        self.cluster.submit(SPEC)
+        job = self.cluster.job_dir("w.a1")
+        marker = '{"at":"2026-01-01T00:00:00+00:00"}'
+        subprocess.run(
+            [
+                "sh",
+                "-c",
+                'cd "$0"; mkdir claim; echo 7 > job; printf %s "$1" > run.start',
+                job,
+                marker,
+            ],
+            check=True,
+        )
+
+
+@pytest.fixture
+def fake(tmp_path):
+    return FakeSlurm(tmp_path)
+
+
+@pytest.mark.parametrize("state", ACTIVE)
+def test_a_job_in_no_state_of_ending_is_left_alone(fake, state):
+    fake.began()
+    fake.says("squeue", f"7|w.a1|{state}|None\n")
+    assert fake.look().phase is (Phase.QUEUED if state == "PENDING" else Phase.RUNNING)
+
+
+@pytest.mark.parametrize("state", ENDED)
+def test_a_job_that_ended_without_a_marker_says_why(fake, state):
+    fake.began()
+    fake.says("squeue", f"7|w.a1|{state}|Some reason (of it)\n")
+    seen = fake.look()
+    assert seen.phase is Phase.VANISHED and seen.failed_step == "run" and state in seen.note
+    assert seen.category is (ENDED[state][0] or ErrorCategory.TRANSIENT)
+
+
+@pytest.mark.parametrize("said", ["NODE_FAIL", "OUT_OF_MEMORY", "CANCELLED by 0", "TIMEOUT"])
+def test_what_squeue_has_forgotten_the_accounting_knows(fake, said):
+    fake.began()
+    fake.says("sacct", f"1|other|COMPLETED\n7|w.a1|{said}\n9|w.a1|COMPLETED\n8|w.a10|COMPLETED\n")
+    seen = fake.look()
+    assert seen.phase is Phase.VANISHED and said.split()[0] in seen.note
+
+
+def test_without_slurmdbd_the_jobcomp_file_is_read(fake):
+    fake.began()
+    fake.says("sacct", then='[ "$1" = -c ] && echo "7|w.a1|BOOT_FAIL" || exit 1')
+    assert "BOOT_FAIL" in fake.look().note
+
+
+def test_what_nobody_knows_is_gone_only_after_a_while(fake):
+    fake.began()
+    fake.cluster.files_late_seconds = 60
+    assert fake.look().phase is Phase.RUNNING
+    fake.cluster.files_late_seconds = 0
+    seen = fake.look()
+    assert seen.phase is Phase.VANISHED and seen.category is ErrorCategory.TRANSIENT
+
+
+def test_a_squeue_that_fails_makes_all_unknown(fake):
+    fake.began()
+    fake.says("squeue", err="slurm_load_jobs error: Unable to contact slurm controller", code=1)
+    with pytest.raises(ClusterUnreachable, match="Unable to contact"):
+        fake.look()
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("Batch job submission failed: Unable to contact slurm controller (connect failure)", ClusterUnreachable),
+        ("Batch job submission failed: Slurm temporarily unable to accept job, sleeping and retrying", ClusterUnreachable),
+        ("QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", ClusterRefused),
+        ("Batch job submission failed: Required partition not available (inactive or drain)", ClusterRefused),
+        ("Batch job submission failed: I/O error writing script/environment to file", ClusterRefused),
+        ("Batch job submission failed: a message of a later Slurm", ClusterRefused),
+        ("Batch job submission failed: Socket timed out on send/recv operation", SubmitUncertain),
+        ("Batch job submission failed: Zero Bytes were transmitted or received", SubmitUncertain),
+        ("", SubmitUncertain),
+        ("invalid partition specified: nope\nsbatch: error: Batch job submission failed: Invalid partition name specified", ConfigurationError),
+        ("Batch job submission failed: Invalid account or account/partition combination specified", ConfigurationError),
+        ("Batch job submission failed: Requested node configuration is not available", ConfigurationError),
+        ("Memory specification can not be satisfied", ConfigurationError),
+    ],
+)  # fmt: skip
+def test_what_sbatch_says_tells_whether_the_job_may_exist(fake, said, error):
+    fake.says("sbatch", err=f"sbatch: error: {said}\n" if said else "", code=1)
+    with pytest.raises(error, match=r"w\.a1 on rare"):
+        fake.cluster.submit(SPEC)
+
+
+def test_an_sbatch_that_was_killed_may_have_submitted(fake):
+    fake.says("sbatch", then="kill -9 $$")
+    with pytest.raises(SubmitUncertain):
+        fake.cluster.submit(SPEC)
+
+
+NODES = [
+    ("idle", "0/64/0/64", Nodes(4, 4)),
+    ("mixed", "20/44/0/64", Nodes(4, 2)),
+    ("allocated", "64/0/0/64", Nodes(4, 0)),
+    ("idle~", "0/64/0/64", Nodes(4, 4)),  # powered down in the cloud: comes up for a job
+    ("mixed#", "16/48/0/64", Nodes(4, 3)),
+    ("drained", "0/0/64/64", Nodes(0, 0)),
+    ("draining", "16/0/48/64", Nodes(0, 0)),
+    ("down*", "0/0/64/64", Nodes(0, 0)),
+    ("idle*", "0/64/0/64", Nodes(0, 0)),  # does not respond
+    ("maint", "0/64/0/64", Nodes(0, 0)),
+    ("idle$", "0/64/0/64", Nodes(0, 0)),
+    ("a state of a later Slurm", "0/64/0/64", Nodes(0, 0)),
+]
+
+
+@pytest.mark.parametrize(("state", "cpus", "room"), NODES)
+def test_room_on_a_node_by_its_state(state, cpus, room):
+    line = f"n1|64000|{state}|{cpus}\n"
+    # twice: a node in two partitions is one node
+    assert parse_nodes(line + line + "rubbish\n", vcpus=16, memory_gb=8) == room
+
+
+def test_capacity_is_the_nodes_room_less_what_others_run(fake):
+    cluster = fake.cluster.model_copy(update={"vcpus_per_workset": 16, "partition": "main"})
+    fake.says(
+        "sinfo",
+        "n1|64000|mixed|48/16/0/64|main*\nn2|16000|idle|0/64/0/64|main*\nn3|1|down|0/0/1/1|main*\n",
+    )
+    fake.says("squeue", "w1.k3f9qa-abc234.a1\nw2.x.k3f9qa-def567.a3\nw1.other2-abc234.a1\nelse\n")
+    # 4 + 4 in all; free: 1 + 4; ours run 2 of the 3 that n1 is busy with, another installation's 1
+    assert cluster.of("k3f9qa").capacity() == 7
+    assert cluster.of("other2").capacity() == 6
+    fake.says("sinfo", err="Unable to contact slurm controller", code=1)
+    with pytest.raises(ClusterUnreachable):
+        cluster.capacity()
+
+
+def test_a_workset_that_is_larger_than_every_node_says_so(fake):
+    """C6: 65 GB where the largest node has 64; ready for ever, without a word."""
+    fake.says("sinfo", "n1|64000|idle|0/16/0/16|main*\nn2|32000|drained|0/0/64/64|main*\n")
+    cluster = fake.cluster.model_copy(update={"memory_gb_per_workset": 65.0})
+    assert cluster.capacity() == 0
+    assert "its largest nodes have 64 CPUs and 64 GB" in cluster.view().never
+    waiting = WorksetRecord(
+        workset_id="w", customer_id="c", location="file:///w", created_at=NOW, updated_at=NOW
+    )
+    [decision] = plan(
+        [waiting], [cluster.view()], {}, Limits(max_worksets=9), {"c": 1.0}, PlacementPolicy(), NOW
+    )
+    assert decision.action == "stuck" and "lower vcpus_per_workset" in decision.reason
+    # both on one node, also on one that is drained now
+    for vcpus, memory, never in ((16, 64.0, False), (64, 32.0, False), (32, 64.0, True)):
+        sizes = {"vcpus_per_workset": vcpus, "memory_gb_per_workset": memory}
+        other = fake.cluster.model_copy(update=sizes)
+        other.capacity()
+        assert bool(other.view().never) == never, (vcpus, memory)
+    fake.says("sinfo")
+    other.capacity()
+    assert other.view().never == "", "nothing was heard"
+
+
+def test_only_nodes_that_its_jobs_go_to_count(fake):
+    """C6: the default partition's nodes are too small, another's would do, and no job goes there."""
+    nodes = "n1|64000|idle|0/16/0/16|main*\nn2|512000|idle|0/16/0/16|big\n"
+    fake.says("sinfo", nodes)
+    cluster = fake.cluster.model_copy(update={"memory_gb_per_workset": 65.0})
+    assert cluster.capacity() == 0
+    assert "its largest nodes have 16 CPUs and 64 GB" in cluster.view().never
+    fake.says("sinfo", nodes.replace("*", ""))
+    assert cluster.capacity() == 7, "without a default partition the cluster chooses"
+
+
+def test_what_ran_out_is_asked_for_again_up_to_a_cap(fake):
+    fake.says("sbatch", then='echo "$@" >> "$0.log"; echo 7')
+    cluster = fake.cluster.model_copy(
+        update={"memory_gb_per_workset": 8, "max_memory_gb": 20, "time_limit_minutes": 100}
+    )
+    for n, (memory, minutes) in enumerate([(8, 100), (12, 150), (18, 225), (20, 338), (20, 400)]):
+        raised = {"workset_id": f"w{n}", "out_of_memory": n, "out_of_time": n}
+        cluster.submit(SPEC.model_copy(update=raised))
+        asked = (fake.bin / "sbatch.log").read_text().splitlines()[-1].split()
+        assert f"--mem={memory}000M" in asked and f"--time={minutes}" in asked
+        assert cluster.given("memory", n) == f"{memory} GB"
+        assert cluster.given("time", n) == f"{minutes} minutes"
+
+
+def test_a_job_that_ended_while_it_was_asked_for_is_read_after_the_word_of_its_end(fake):
+    """Its markers were read before it ended, and the accounting was asked after it had."""
+    fake.began()
+    job = fake.cluster.job_dir("w.a1")
+    marker = '{"at":"2026-01-01T00:00:09+00:00","code":0}'
+    fake.says("sacct", "7|w.a1|COMPLETED\n", then=f"printf %s '{marker}' > {job}/run.exit")
+    seen = fake.look()
+    assert seen.phase is Phase.ENDED and seen.failed_step is None
