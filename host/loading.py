@@ -1,0 +1,102 @@
+"""Blocks, and the places that the settings name, loaded from Prefect's server."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Any, Final, TypeVar, cast
+
+from prefect.blocks.core import Block
+
+from blocks.clusters import Cluster
+from blocks.folders import LocalSource, Source
+from blocks.settings import WorksetSettings
+from blocks.state_db import WorksetStateDB
+from worksets.errors import ConfigurationError
+
+B = TypeVar("B", bound=Block)
+
+MODULES: Final = {
+    "sqlite-workset-state-db": "blocks.state_db.sqlite",
+    "dynamodb-workset-state-db": "blocks.state_db.dynamodb",
+    "local-cluster": "blocks.clusters.local",
+    "slurm-cluster": "blocks.clusters.slurm",
+    "sns-topic": "blocks.notify.aws",
+    "sqs-queue": "blocks.notify.aws",
+    "linear-team": "blocks.notify.linear",
+    "s3-bucket": "prefect_aws.s3",
+    "local-file-system": "prefect.filesystems",
+}
+"""Where each kind of block is; imported when it is used, for AWS's packages take half a second."""
+
+
+async def load(reference: str, kind: type[B]) -> B:
+    """The block of a reference `TYPE/NAME`.
+
+    Raises:
+        ConfigurationError: there is none, or it is of another kind.
+    """
+    if module := MODULES.get(reference.partition("/")[0]):
+        import_module(module)
+    try:
+        block = await Block.aload(reference)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"there is no block {reference}: {error}; save it first (see the README, Settings)"
+        ) from error
+    if not isinstance(block, kind):
+        raise ConfigurationError(f"the block {reference} is not a {kind.__name__}")
+    return block
+
+
+async def load_settings(name: str) -> WorksetSettings:
+    """The settings block of this name, from Prefect's server."""
+    return await load(f"workset-settings/{name}", WorksetSettings)
+
+
+async def load_state_db(settings: str) -> WorksetStateDB:
+    """The state DB of a settings block, for what needs no host."""
+    found = await load_settings(settings)
+    return await load(found.state_db, WorksetStateDB)  # type: ignore[type-abstract]
+
+
+async def load_clusters(
+    settings: WorksetSettings, failed: Callable[[str, ConfigurationError], None]
+) -> list[Cluster]:
+    """The clusters of the settings, each with a name of its own.
+
+    One whose block cannot be loaded stops no other: `failed` is called with its reference.
+
+    Raises:
+        ConfigurationError: none of them can be loaded, or two have one name.
+    """
+    found: list[Cluster] = []
+    last: ConfigurationError | None = None
+    for reference in settings.clusters:
+        try:
+            found.append(await load(reference, Cluster))  # type: ignore[type-abstract]
+        except ConfigurationError as error:
+            failed(reference, error)
+            last = error
+    if last is not None and not found:
+        raise last
+    names = [cluster.cluster_name for cluster in found]
+    if len(set(names)) != len(names):
+        raise ConfigurationError(f"two clusters have one cluster_name: {', '.join(names)}")
+    return found
+
+
+async def load_source(place: str, call: Callable[..., Awaitable[Any]]) -> Source:
+    """The watched place that an entry of the settings' `worksets` names.
+
+    `call` runs in a thread what touches it: a path may lead to a share that hangs.
+    """
+    kind = place.partition("/")[0]
+    if kind not in ("s3-bucket", "local-file-system"):
+        return cast(Source, await call(LocalSource, place))
+    block: Any = await load(place, Block)
+    if kind == "s3-bucket":
+        from blocks.folders import S3Source  # AWS's packages take half a second
+
+        return cast(Source, await call(S3Source, block))
+    return cast(Source, await call(LocalSource, block.basepath))
