@@ -9,9 +9,10 @@ from prefect import flow, get_run_logger
 from tasks.dead_letters import read_dead_letters, redrive, show_dead_letters
 from worksets.dead_letters import chosen, missing, require_a_choice, row
 from worksets.errors import ErrorCategory
+from worksets.texts import few
 
 
-@flow(name="list_dead_letters")
+@flow(name="list_dead_letters", retries=0, persist_result=False)
 async def list_dead_letters(
     customer_id: str | None = None,
     error_category: ErrorCategory | None = None,
@@ -29,7 +30,7 @@ async def list_dead_letters(
     return [row(record) for record in found]
 
 
-@flow(name="redrive_worksets")
+@flow(name="redrive_worksets", retries=0, persist_result=False)
 async def redrive_worksets(
     workset_ids: list[str] | None = None,
     customer_id: str | None = None,
@@ -56,7 +57,7 @@ async def redrive_worksets(
     require_a_choice(workset_ids, customer_id, error_category, everything)
     letters = chosen(await read_dead_letters(settings), workset_ids, customer_id, error_category)
     if unknown := missing(letters, workset_ids):
-        get_run_logger().warning("no dead letters, and left alone: %s", ", ".join(unknown))
+        get_run_logger().warning("no dead letters, and left alone: %s", few(unknown))
     await show_dead_letters(letters, f"redriven: {reason}")
     done = [r.workset_id for r in letters if await redrive(r, reason, from_start, settings)]
     return {"redriven": done, "left_alone": unknown}

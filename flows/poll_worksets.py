@@ -1,4 +1,4 @@
-"""The parent flow: discover → recover → sync limits → plan → map process_workset."""
+"""The parent flow: recover → sync limits → plan → map process_workset, and discover beside it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from prefect import flow, get_run_logger
+from prefect import Flow, flow, get_run_logger
 
-from blocks.host import Host, open_host
+from flows.cancel_workset import cancel_workset
+from flows.dead_letters import list_dead_letters, redrive_worksets
 from flows.process_workset import process_workset
-from tasks.discover import discover
-from tasks.launch import Launcher
+from host import AnotherInstallation, Host, open_host
+from tasks.launch import PROCESS_WORKSET, Launcher
 from tasks.recover import recover
 from tasks.sync_limits import sync_limits
 from worksets.config import Launch, ProcessorConfig
 from worksets.polling import Stop, nothing_left, pause_s
 
+SERVED: Final[dict[str, Flow[Any, Any]]] = {
+    PROCESS_WORKSET: process_workset,
+    "list-dead-letters": list_dead_letters,
+    "redrive-worksets": redrive_worksets,
+    "cancel-workset": cancel_workset,
+}
+"""Deployments whose runs, whoever asks for them, run in the poller."""
 
-@flow(name="poll_worksets")
+
+@flow(name="poll_worksets", retries=0, persist_result=False)
 async def poll_worksets(
     config: ProcessorConfig | None = None,
     settings: str = "default",
@@ -44,14 +53,27 @@ async def poll_worksets(
         launch: `inline`: worksets run in this process; `deployment`: each is its own flow run.
     """
     async with open_host(settings, config) as here:
-        launcher = Launcher(here, process_workset, launch)
-        cancellations = asyncio.create_task(launcher.watch_for_cancellations())
+        stop = Stop(cycles, duration_seconds, until_done)
+        launcher = Launcher(
+            here,
+            process_workset,
+            launch,
+            served=SERVED if launch == "inline" else {},
+            tell_of_every_look=stop.bounded,
+        )
+        await launcher.serving.open(PROCESS_WORKSET)
+        watches = [
+            asyncio.create_task(launcher.watch_for_cancellations()),
+            asyncio.create_task(launcher.serving.watch()),
+        ]
         try:
-            ran = await _cycles(here, launcher, Stop(cycles, duration_seconds, until_done))
+            ran = await _cycles(here, launcher, stop)
             await launcher.drain()
         finally:
-            cancellations.cancel()
+            for watch in watches:
+                watch.cancel()
             await launcher.stop()
+            await launcher.serving.close()
         if ran.error is not None:
             raise ran.error
         return {"cycles": ran.cycles, "started": launcher.started}
@@ -66,40 +88,52 @@ class Ran:
 
 
 async def _cycles(here: Host, launcher: Launcher, stop: Stop) -> Ran:
-    seen: dict[str, str] = {}
-    began, ran = time.monotonic(), Ran()
+    began, ran, discovery = time.monotonic(), Ran(), launcher.discovery
     while True:
         ran.cycles += 1
-        await _guarded(ran, _full_cycle(here, launcher, seen))
+        await _guarded(ran, _full_cycle(here, launcher))
         next_full = time.monotonic() + here.config.poll_interval_seconds
         while True:
             elapsed = time.monotonic() - began
-            if stop.after_cycle(ran.cycles, elapsed):
-                return ran
-            if stop.until_done and ran.error is None and await _nothing_left(here, launcher):
-                return ran
+            # a poll that ends first starts what its looks find
+            looks_s = discovery.looks_for_s() if stop.bounded else 0.0
+            if looks_s <= 0:
+                ran.error = ran.error or discovery.error
+                if stop.after_cycle(ran.cycles, elapsed):
+                    return ran
+                if stop.until_done and ran.error is None and await _nothing_left(here, launcher):
+                    return ran
             left = min(next_full - time.monotonic(), stop.time_left(elapsed))
-            if left <= 0:
+            if left <= 0 and looks_s <= 0:
                 break
-            await _guarded(ran, _until_event(here, launcher, left))
+            # what has broken off a full cycle, only a full one puts right
+            broken = ran.error
+            await _guarded(ran, _until_event(here, launcher, max(left, looks_s)))
+            ran.error = ran.error or broken
 
 
-async def _full_cycle(here: Host, launcher: Launcher, seen: dict[str, str]) -> None:
+async def _full_cycle(here: Host, launcher: Launcher) -> None:
     await here.refresh()
-    await discover(seen)
+    launcher.discovery.begin()
+    here.outbox.begin()
     gone = await recover()
     await sync_limits(gone)
     await launcher.adopt(gone)
     await launcher.cycle()
+    launcher.discovery.begin_deliveries()
 
 
 async def _until_event(here: Host, launcher: Launcher, longest_s: float) -> None:
     """Wait for an event (a slot freed, a retry due) and start what it allows."""
     due = await here.call(here.db.next_retry)
+    # a delivery may come to rest sooner than the next full cycle
+    longest_s = max(0.0, min(longest_s, here.look_again_at - time.monotonic()))
     try:
         async with asyncio.timeout(pause_s(longest_s, due, here.db.now())):
             await launcher.wake.wait()
     except TimeoutError:
+        if here.look_again_at <= time.monotonic():
+            launcher.discovery.begin_deliveries()  # it wakes us
         if due is None or due > here.db.now():
             return
     launcher.wake.clear()
@@ -112,6 +146,8 @@ async def _guarded(ran: Ran, part: Coroutine[Any, Any, None]) -> None:
     try:
         await part
         ran.error = None
+    except AnotherInstallation:
+        raise
     except Exception as error:
         ran.error = error
         get_run_logger().exception("cycle %d broke off; the next one goes on", ran.cycles)

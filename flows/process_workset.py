@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from blocks.host import open_host
+from host import open_host
+from tasks.by_hand import heed_retry, is_retry
 from tasks.cancel import STOPPED
 from tasks.dispatch import dispatch
 from tasks.labels import flow_run_name, label_by_hand, limited, unlimited
@@ -18,9 +19,13 @@ from tasks.schedule import schedule
 from tasks.settle import Outcome, Progress, settle, settle_error
 from tasks.validate import validate
 from worksets.record import State as WorksetState
+from worksets.texts import plain
+
+MAX_MESSAGE: Final = 2000
+"""Characters of a state's message in Prefect."""
 
 
-@flow(name="process_workset", flow_run_name=flow_run_name)
+@flow(name="process_workset", flow_run_name=flow_run_name, retries=0, persist_result=False)
 async def process_workset(
     workset_id: str,
     settings: str = "default",
@@ -30,7 +35,8 @@ async def process_workset(
     """Process one workset, from wherever it stands.
 
     Whoever starts it, and however often: a workset that is finished, waiting for its retry or held
-    by another process is left alone, and one whose process died is gone on with.
+    by another process is left alone, and one whose process died is gone on with. A person's Retry
+    of its run in Prefect's UI brings back what has failed or was cancelled, and hastens what waits.
 
     Args:
         workset_id: The workset, as a poll has registered it.
@@ -41,6 +47,9 @@ async def process_workset(
     async with open_host(settings) as here:
         at = Progress(workset_id)
         try:
+            asked = is_retry() or workset_id in here.live
+            if asked and (outcome := await heed_retry(workset_id)):
+                return _shown(outcome)
             async with here.carrying(workset_id):
                 with unlimited():
                     return _shown(await _five_steps(at, cluster, attempt))
@@ -50,7 +59,7 @@ async def process_workset(
 
 async def _five_steps(at: Progress, cluster: str | None, attempt: int | None) -> Outcome:
     workset = await validate(at.workset_id)
-    if attempt is None:
+    if attempt is None or is_retry():
         await label_by_hand(workset.record)
 
     at.step = "schedule"
@@ -70,7 +79,7 @@ async def _five_steps(at: Progress, cluster: str | None, attempt: int | None) ->
 
 def _shown(outcome: Outcome) -> State[Any]:
     """The outcome as the state that Prefect's UI shows."""
-    message = outcome.message[:2000]
+    message = plain(outcome.message, MAX_MESSAGE)
     if outcome.state is WorksetState.COMPLETE:
         return Completed(message=message)
     if outcome.state is WorksetState.CANCELLED:

@@ -17,12 +17,14 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateName,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Crashed
 
-from blocks.host import Host
+from host import Host, process_tag
 from worksets.announcements import of_workset
 from worksets.errors import ClusterUnreachable, Refused, WorksetError, WorksetNotFound
 from worksets.jobs import Phase
@@ -83,9 +85,25 @@ async def _not_meant(client: PrefectClient, run: FlowRun) -> State[Any] | None:
     """The honest end of a cancelled run that nobody cancelled for its workset's sake."""
     if run.start_time is None:
         return Cancelled(name=STOPPED, message="it had not begun; its workset is not touched")
-    if run.parent_task_run_id is not None:
+    if run.parent_task_run_id is not None or await _poller_was_cancelled(client, run):
         return Crashed(message="its poller was cancelled; another goes on with its workset")
     return None
+
+
+async def _poller_was_cancelled(client: PrefectClient, run: FlowRun) -> bool:
+    """Whether the poll that the run lived in was cancelled: both bear the tag of their process."""
+    tags = [tag for tag in run.tags if tag.startswith(process_tag(""))]
+    pollers = tags and await client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=["poll_worksets"])),
+        flow_run_filter=FlowRunFilter(
+            tags=FlowRunFilterTags(all_=tags),
+            state=FlowRunFilterState(
+                type=FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED])
+            ),
+        ),
+        limit=1,
+    )
+    return bool(pollers)
 
 
 async def _request(here: Host, workset_id: str, run_name: str) -> bool:

@@ -7,11 +7,12 @@ from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from blocks.host import load_state_db
+from host import load_state_db
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.dead_letters import row
 from worksets.errors import Refused
 from worksets.record import WorksetRecord
+from worksets.texts import line
 
 KEY = "dead-letters"
 
@@ -30,10 +31,11 @@ async def read_dead_letters(settings: str) -> list[WorksetRecord]:
     return await anyio.to_thread.run_sync(db.dead_letters)
 
 
-@task(name="show dead letters", cache_policy=NO_CACHE, timeout_seconds=60)
+@task(name="show dead letters", retries=0, cache_policy=NO_CACHE, timeout_seconds=60)
 async def show_dead_letters(records: list[WorksetRecord], title: str) -> None:
     """As a table in the run, and in the UI's artifacts."""
-    await acreate_table_artifact([row(record) for record in records], key=KEY, description=title)
+    rows = [row(record) for record in records]
+    await acreate_table_artifact(rows, key=KEY, description=line(title))
 
 
 @task(

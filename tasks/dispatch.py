@@ -7,36 +7,42 @@ submitted. A process that dies between any two of these leaves enough for the ne
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.clusters import SubmitUncertain
-from blocks.host import Host, host
-from blocks.watch import ClusterJob, ClusterJobRun, ClusterWatch
+from blocks.clusters import ClusterJob, ClusterJobRun, ClusterWatch, SubmitUncertain
+from blocks.settings import WorksetSettings
+from host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
-from tasks.validate import Validated
+from tasks.validate import Validated, allowed
+from worksets.config import Pipeline
 from worksets.errors import (
-    ClusterUnreachable,
     ConfigurationError,
     FenceLost,
+    JobUnknown,
     TransientError,
     WorksetError,
 )
+from worksets.inputs import inputs_of, samples_of
 from worksets.jobs import (
     JobSpec,
     JobStatus,
     Manifest,
     Phase,
     StepCommand,
+    WorkPaths,
     render,
     steps_to_run,
 )
-from worksets.record import State, StepRun, WorksetRecord
+from worksets.record import State, Step, StepRun, WorksetRecord
+from worksets.registration import asks_of
 from worksets.spec import WorksetSpec
 
-STOP_WAIT_S = 30.0
+STOP_WAIT_S = 120.0
+"""Seconds for the end of an earlier job to be seen: longer than its markers may be late."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ async def dispatch(workset: Validated, held: WorksetRecord) -> Dispatched:
             f"has fence {record.fence}, this process {held.fence}; it leaves the workset alone"
         )
     if record.state is State.LOCKED:
+        # before the intent: what nobody has begun may go elsewhere
+        await watch.reach()
         earlier = await _end_of_earlier_job(watch, record)
         record = await here.call(here.db.begin, record.workset_id, held.fence, earlier)
     steps = steps_to_run(record.completed_steps)
@@ -80,7 +88,8 @@ async def dispatch(workset: Validated, held: WorksetRecord) -> Dispatched:
         return Dispatched(record, None)
     if await _status(watch, record.job_name) is Phase.ABSENT:
         try:
-            spec = job_spec(here, record, workset.spec)
+            # in a thread: the way to a folder may lead over a share that hangs
+            spec = await here.at(record.location, job_spec, here, record, workset.spec)
             run = await ClusterJob(spec=spec).on(watch).trigger()
         except WorksetError as error:
             error.job_absent = not isinstance(error, SubmitUncertain)
@@ -107,7 +116,7 @@ async def _end_of_earlier_job(watch: ClusterWatch, record: WorksetRecord) -> tup
         get_run_logger().warning("%s still runs; it is stopped before the next attempt", name)
     if not status.over:
         # sealed too if it is absent: a submission that was lost on the way may still arrive
-        await watch.call(watch.cluster.cancel, name)
+        await watch.call(watch.cluster.cancel, name, for_good=False)
     while not status.over:
         if asyncio.get_running_loop().time() > deadline:
             raise TransientError(
@@ -122,7 +131,7 @@ async def _end_of_earlier_job(watch: ClusterWatch, record: WorksetRecord) -> tup
 async def seal(watch: ClusterWatch, name: str) -> bool:
     """Whether the job is certain never to run, now or later, however late a submission arrives."""
     try:
-        await watch.call(watch.cluster.cancel, name)
+        await watch.call(watch.cluster.cancel, name, for_good=False)
         return (await _look(watch, name)).over
     except Exception as error:  # whatever went wrong in asking: it is unknown
         get_run_logger().warning("%s could not be sealed: %s", name, error)
@@ -137,10 +146,16 @@ async def _look(watch: ClusterWatch, name: str) -> JobStatus:
     statuses: dict[str, JobStatus] = await watch.call(watch.cluster.observe, [name])
     status = statuses.get(name)
     if status is None or status.phase is Phase.UNKNOWN:
-        raise ClusterUnreachable(
-            f"{watch.cluster.cluster_name} did not say whether {name} exists; asked again"
+        why = status.note if status is not None and status.note else "it did not say"
+        raise JobUnknown(
+            f"whether {name} exists on {watch.cluster.cluster_name} is not known: {why}; asked "
+            f"again. If its files are lost, declare the job lost"
         )
     return status
+
+
+class Superseded(TransientError):
+    """The workset asks for other work than the attempt that was begun."""
 
 
 def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> JobSpec:
@@ -154,27 +169,35 @@ def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> Job
             f"{record.job_name} never reached {record.cluster_name}, and daylily_work.yaml cannot "
             f"be used any more (see the warning of validate); restore the folder, then the workset"
         )
+    if record.delivery.asks not in ("", asks_of(spec)):
+        raise Superseded(
+            f"{record.job_name} is not submitted: since it began, daylily_work.yaml asks for other "
+            f"samples, another reference genome or pipeline; the next attempt begins with those"
+        )
     cluster = here.watch(record.cluster_name).cluster
-    paths = cluster.paths(record.workset_id, record.attempt)
-    export_to = spec.export_uri or "/".join(
-        (here.settings.results.rstrip("/"), record.customer_id, record.workset_id)
-    )
+    paths = cluster.paths(record.home, record.lineage, record.attempt)
+    export_to, export_root = destination(here.settings, record, spec)
+    folder = here.open_folder(record.location)
+    inputs = inputs_of(spec, record.location, allowed(spec, here.settings))
     manifest = Manifest(
         workset_id=record.workset_id,
         customer_id=record.customer_id,
+        uid=record.uid,
+        lineage=record.lineage,
         reference_genome=record.reference_genome,
         pipeline=record.pipeline,
         attempt=record.attempt,
-        source=here.open_folder(record.location).source,
-        export_to=export_to.removeprefix("file://"),
-        samples=tuple(
-            sample.model_dump(include={"sample_id", "fastq_r1", "fastq_r2", "coverage"})
-            for sample in spec.samples
-        ),
+        source=folder.source,
+        source_root=folder.source_root,
+        inputs=inputs,
+        quiet_s=here.config.delivery_quiet_seconds,
+        export_to=export_to,
+        export_root=export_root,
+        samples=samples_of(spec, inputs),
     )
     values = {
         **cluster.programs(),
-        **paths.model_dump(),
+        **paths.model_dump(exclude={"job_dir"}),
         "workset_id": record.workset_id,
         "customer_id": record.customer_id,
         "attempt": str(record.attempt),
@@ -185,12 +208,44 @@ def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> Job
     pipeline = here.settings.pipeline(record.pipeline)
     return JobSpec(
         workset_id=record.workset_id,
+        uid=record.uid,
+        lineage=record.lineage,
         attempt=record.attempt,
         steps=tuple(
-            StepCommand(step=step, argv=render(pipeline.argv(step), values))
+            step_command(step, pipeline, values, paths)
             for step in steps_to_run(record.completed_steps)
         ),
         manifest=manifest,
         out_of_memory=record.out_of_memory,
         out_of_time=record.out_of_time,
     )
+
+
+def step_command(
+    step: Step, pipeline: Pipeline, values: Mapping[str, str], paths: WorkPaths
+) -> StepCommand:
+    """One step of an attempt: its command, what it must find empty and what it must leave."""
+    argv = pipeline.argv(step)
+    fresh = step is Step.RUN and pipeline.results == "fresh"
+    return StepCommand(
+        step=step,
+        argv=render(argv, values),
+        empties=paths.results if fresh else "",
+        receipt=paths.receipt if any("{receipt}" in part for part in argv) else "",
+    )
+
+
+def destination(
+    settings: WorksetSettings, record: WorksetRecord, spec: WorksetSpec
+) -> tuple[str, str]:
+    """Where the results go, and the operator's place that this lies in."""
+    if spec.export_uri:
+        root = settings.export_root(record.customer_id, spec.export_uri)
+        return _plain(spec.export_uri), _plain(root)
+    root = settings.results.rstrip("/")
+    return _plain(f"{root}/{record.customer_id}/{record.workset_id}"), _plain(root)
+
+
+def _plain(uri: str) -> str:
+    """A path of this machine as a program has it; an s3:// URI stays one."""
+    return uri.removeprefix("file://")

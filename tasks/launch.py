@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from prefect import get_run_logger
+from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.flow_runs import arun_deployment
+from prefect.flow_engine import run_flow_async
 
-from blocks.host import Host
+from host import Host, process_tag
 from tasks.cancel import LOOK_S, heed_cancelled_runs, stop_job
-from tasks.labels import flow_tags, labelled
+from tasks.discovery import Discovery
+from tasks.labels import flow_tags, labelled, name_of_run
 from tasks.recover import orphans
-from worksets.announcements import Announcement, Kind
+from tasks.serving import AnyFlow, Serving
 from worksets.config import Launch
+from worksets.errors import MAX_DETAILS
 from worksets.placement import Decision, plan
 from worksets.record import WorksetRecord, scopes_of
+from worksets.texts import plain
 
-ProcessWorkset = Callable[..., Awaitable[Any]]
-
+PROCESS_WORKSET: Final = "process-workset"
+"""Name of the deployment of which the runs are that start here."""
 RELAUNCH_S = 600.0
 """A deployment run that has not taken its workset by then (a dead worker) is started again."""
 STOP_S = 10.0
@@ -33,7 +38,15 @@ REFUSALS = 10
 class Launcher:
     """The worksets that this poller has started, and what it may start next."""
 
-    def __init__(self, here: Host, process_workset: ProcessWorkset, launch: Launch) -> None:
+    def __init__(
+        self,
+        here: Host,
+        process_workset: AnyFlow,
+        launch: Launch,
+        *,
+        served: Mapping[str, AnyFlow] | None = None,
+        tell_of_every_look: bool = False,
+    ) -> None:
         self.here = here
         self.launch = launch
         self.wake = asyncio.Event()
@@ -43,7 +56,10 @@ class Launcher:
         self._children: dict[str, asyncio.Task[Any]] = {}
         self._sent: dict[str, tuple[int, float, frozenset[str]]] = {}
         self._broken: set[str] = set()
+        self.discovery = Discovery(here, self.wake.set, tell_of_every_look)
         self._stopping: dict[str, asyncio.Task[None]] = {}
+        self.serving = Serving(here, served or {}, self.begin)
+        self._asked_for: set[asyncio.Task[Any]] = set()
 
     @property
     def busy(self) -> bool:
@@ -65,13 +81,20 @@ class Launcher:
         """Plan, and start what has a free slot."""
         ready = {record.workset_id: record for record in await self.here.call(self.here.db.ready)}
         self._stop_cancelled(ready.values())
+        self._let_go_of_lost(ready)
+        self.discovery.waiting = [record for record in ready.values() if record.awaits]
+        for id_ in self.discovery.to_refuse & ready.keys():
+            self.discovery.to_refuse.discard(id_)
+            await self._start(ready[id_], None)
         passed_over = {*self._children, *self._broken}
         self.decisions = await self.here.call(
             plan,
             [
                 record
                 for record in ready.values()
-                if record.workset_id not in passed_over and not record.cancel_requested
+                if record.workset_id not in passed_over
+                and not record.cancel_requested
+                and not record.awaits
             ],
             self.here.views,
             await self._counts(ready),
@@ -107,21 +130,30 @@ class Launcher:
                 self._stopping[id_] = stopping
                 stopping.add_done_callback(partial(self._stopped, id_))
 
+    def _let_go_of_lost(self, ready: Mapping[str, WorksetRecord]) -> None:
+        """End the flows here that wait for a job which an operator has declared lost."""
+        for id_ in self._children.keys() & ready.keys():
+            if ready[id_].history and ready[id_].history[-1].event == "Lost":
+                get_run_logger().warning("%s: its job is lost, an operator says", id_)
+                self._children[id_].cancel()
+
     def _stopped(self, workset_id: str, _: asyncio.Task[None]) -> None:
         # no wake: one that cannot be stopped now would be tried again without a pause
         self._stopping.pop(workset_id, None)
 
     async def _tell_stuck(self, record: WorksetRecord, reason: str) -> None:
         """Say why a workset cannot start with what there is now: once, until the reason changes."""
-        if record.placement_reason != reason:
+        if record.placement_reason != plain(reason, MAX_DETAILS):
             get_run_logger().warning("%s cannot start: %s", record.workset_id, reason)
-            await self.here.call(self.here.db.note_wait, record.workset_id, reason)
-            self.here.announce(Announcement(Kind.STUCK, record.workset_id, reason, record))
+            noted = await self.here.call(
+                self.here.db.note_wait, record.workset_id, reason, stuck=True
+            )
+            if noted is not None:
+                self.here.outbox.tell(noted)
 
     async def _counts(self, ready: dict[str, WorksetRecord]) -> dict[str, int]:
         """Holders of each scope, and what this poller has sent off that is not locked yet."""
-        holders = await self.here.call(self.here.db.holders)
-        counts = {scope: len(ids) for scope, ids in holders.items()}
+        counts = await self.here.call(self.here.db.holder_counts)
         for id_, (version, at, scopes) in list(self._sent.items()):
             record = ready.get(id_)
             if record is None or record.version != version or time.monotonic() - at > RELAUNCH_S:
@@ -151,14 +183,27 @@ class Launcher:
                 timeout=0,
                 tags=flow_tags(record),
                 as_subflow=False,
-                flow_run_name=f"{id_} · attempt {record.current_attempt}",
+                flow_run_name=name_of_run(id_, record.current_attempt),
                 idempotency_key=_key(record, self.here.db.now().timestamp()),
             )
             return
-        with labelled(record):
-            child = asyncio.create_task(self._run(parameters), name=id_)
-        self._children[id_] = child
-        child.add_done_callback(lambda _: self._ended(id_))
+        self._carry(id_, self._start_run(record, parameters))
+
+    def begin(self, flow: AnyFlow, run: FlowRun) -> None:
+        """Run here what a person has asked for."""
+        id_ = str(run.parameters.get("workset_id", ""))
+        if flow is self._process_workset and id_ and id_ not in self._children:
+            self._carry(id_, self._run_asked_for(flow, run))
+            return
+        asked_for = asyncio.create_task(self._run_asked_for(flow, run), name=run.name)
+        self._asked_for.add(asked_for)
+        asked_for.add_done_callback(self._asked_for.discard)
+        asked_for.add_done_callback(lambda _: self.wake.set())
+
+    def _carry(self, workset_id: str, run: Coroutine[Any, Any, None]) -> None:
+        child = asyncio.create_task(run, name=workset_id)
+        self._children[workset_id] = child
+        child.add_done_callback(lambda _: self._ended(workset_id))
 
     def _already_sent(self, record: WorksetRecord) -> bool:
         sent = self._sent.get(record.workset_id)
@@ -169,13 +214,31 @@ class Launcher:
             and time.monotonic() - sent[1] <= RELAUNCH_S
         )
 
-    async def _run(self, parameters: dict[str, Any]) -> None:
+    async def _start_run(self, record: WorksetRecord, parameters: dict[str, Any]) -> None:
         try:
-            await self._process_workset(**parameters, return_state=True)
+            if not self.serving.serves(PROCESS_WORKSET):
+                with labelled(record):
+                    await self._process_workset(**parameters, return_state=True)  # type: ignore[misc]
+                return
+            run = await self.serving.new_run(
+                PROCESS_WORKSET,
+                parameters,
+                name_of_run(record.workset_id, record.current_attempt),
+                [*flow_tags(record), process_tag(self.here.owner)],
+            )
+            await run_flow_async(
+                self._process_workset, run, parameters=run.parameters, return_type="state"
+            )
         except Exception:
             # the state DB knows where the workset stands; the next full cycle goes on from there
             self._broken.add(parameters["workset_id"])
             get_run_logger().exception("the flow of %s broke off", parameters["workset_id"])
+
+    async def _run_asked_for(self, flow: AnyFlow, run: FlowRun) -> None:
+        try:
+            await run_flow_async(flow, run, parameters=run.parameters, return_type="state")
+        except Exception:
+            get_run_logger().exception("the run %s, which somebody asked for, broke off", run.name)
 
     def _ended(self, workset_id: str) -> None:
         self._children.pop(workset_id, None)
@@ -184,8 +247,8 @@ class Launcher:
 
     async def drain(self) -> None:
         """Wait for the worksets that run in this process."""
-        while self._children:
-            await asyncio.wait(self._children.values())
+        while carried := {*self._children.values(), *self._asked_for}:
+            await asyncio.wait(carried)
             await asyncio.sleep(0)
 
     async def stop(self) -> None:
@@ -193,7 +256,8 @@ class Launcher:
 
         Waits for them: they end before their parent, or they could tell nobody that they did.
         """
-        children = [*self._children.values(), *self._stopping.values()]
+        self.discovery.stop()
+        children = [*self._children.values(), *self._stopping.values(), *self._asked_for]
         for child in children:
             child.cancel()
         if children:
@@ -205,4 +269,4 @@ def _key(record: WorksetRecord, now_s: float) -> str:
 
     The version changes with every write; the time lets a run that a worker lost be started anew.
     """
-    return f"{record.workset_id}/{record.attempt}/{record.version}/{int(now_s // RELAUNCH_S)}"
+    return f"{record.home}/{record.attempt}/{record.version}/{int(now_s // RELAUNCH_S)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.host import host
+from host import host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from tasks.schedule import Placement
 from tasks.validate import Validated

@@ -17,9 +17,9 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import State, StateType
 from prefect.states import Crashed
 
-from blocks.host import Host, host, process_tag
+from host import Host, host, process_tag
 from tasks.retry import DELAYS_S, RETRIES, only_transient
-from worksets.leases import is_over
+from worksets.leases import is_over, may_judge
 from worksets.record import WorksetRecord
 
 PAGE = 200
@@ -39,22 +39,31 @@ OPEN = FlowRunFilterState(
 async def recover() -> frozenset[str]:
     """Requeue due retries, release locks of processes that are gone, and end their Prefect runs.
 
-    Returns the owners that are gone and whose worksets are to be taken over. The whole cycle goes
-    by this one look: slots that they leaked are taken back before others need them.
+    Returns the owners that are gone and whose worksets are to be taken over; none where this
+    machine's clock is no judge of leases. The whole cycle goes by this one look: slots that they
+    leaked are taken back before others need them.
     """
     here, log = host(), get_run_logger()
     for record in await here.call(here.db.requeue_due):
         log.info("%s is due for its next try", record.workset_id)
+    here.tell_of_unreadable()
+    off_s = here.db.clock_off_s()
+    here.telling.of_clock(off_s)
+    if not may_judge(off_s):
+        return frozenset()
     for record in await here.call(here.db.release_stale):
         log.warning("%s was locked by a process that is gone; it is ready again", record.workset_id)
     leases, now = await here.call(here.db.leases), here.db.now()
+    # its own may be over too, after a sleep or a state DB that was locked: who asks is alive
+    leases.pop(here.owner, None)
     if dead := {owner: end for owner, end in leases.items() if is_over(end, now)}:
         holding = {record.lock_owner for record in await here.call(here.db.held)}
         for owner, end in dead.items():
             await _crash_runs_of(owner)
             if owner not in holding:
                 await here.call(here.db.forget_lease, owner, end)
-    return frozenset(record.lock_owner for record in await here.call(here.db.stale))
+    stale = await here.call(here.db.stale)
+    return frozenset(record.lock_owner for record in stale) - {here.owner}
 
 
 async def _crash_runs_of(owner: str) -> None:

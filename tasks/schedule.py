@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.host import Host, host
+from host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from tasks.validate import Validated
 from worksets.errors import AdmissionRefused
@@ -43,7 +43,7 @@ async def schedule(workset: Validated, cluster: str | None = None) -> Placement:
     if record.state in HELD:
         # it has a place and perhaps a job there; whoever goes on with it goes on there
         return Placement(record.cluster_name, record.placement_reason)
-    held = {scope: len(ids) for scope, ids in (await here.call(here.db.holders)).items()}
+    held = await here.call(here.db.holder_counts)
     decision = place(here, record, held, cluster)
     if decision.action != "start":
         raise AdmissionRefused(f"workset {record.workset_id} {decision.reason}")

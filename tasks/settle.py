@@ -11,17 +11,21 @@ from dataclasses import dataclass, field, replace
 from prefect.logging import get_run_logger
 
 from blocks.clusters import Cluster
-from blocks.host import Host, host
+from host import Host, host
 from tasks.dispatch import seal
 from tasks.report import failure_report, show
 from tasks.retry import is_prefects
 from worksets.announcements import of_workset
+from worksets.delivery import NotDelivered, Waits
 from worksets.diagnosis import Diagnosis, diagnose
 from worksets.errors import (
     AdmissionRefused,
+    ClusterRefused,
     ClusterUnreachable,
     ErrorCategory,
+    JobUnknown,
     Refused,
+    TransientError,
     WorksetError,
     WorksetNotFound,
 )
@@ -29,8 +33,11 @@ from worksets.estimates import taken
 from worksets.events import Exhausted
 from worksets.jobs import JobStatus, Phase, steps_to_run
 from worksets.record import HELD, State, Step, StepRun, WorksetRecord
+from worksets.refusals import REFUSED, refusals
+from worksets.texts import plain
 
 UNREACHABLE_DELAY_S = 30.0
+PLACE_DELAY_S = 30.0
 
 
 @dataclass
@@ -62,7 +69,9 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
     runs = status.step_runs(record.attempt, record.cluster_name)
     failed = status.failed_step
     if status.phase is Phase.ENDED and failed is None:
-        done = await here.call(here.db.complete, record.workset_id, record.fence, runs)
+        done = await here.call(
+            here.db.complete, record.workset_id, record.fence, runs, status.exported
+        )
         await _learn(here, done)
         return _told(here, done, f"complete on {record.cluster_name}, attempt {record.attempt}")
 
@@ -70,7 +79,7 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
         ended_well = {run.step for run in runs if run.exit_code == 0}
         failed = next(s for s in steps_to_run(record.completed_steps) if s not in ended_well)
     watch = here.watch(record.cluster_name)
-    log = await watch.call(watch.cluster.log_tail, status.name, failed)
+    log = plain(await watch.call(watch.cluster.log_tail, status.name, failed))
     what, found = _diagnosed(here, status, failed, log)
     if found.exhausted:
         found = _with_more(found, watch.cluster, record)
@@ -164,7 +173,9 @@ async def _failed(
 
 def _told(here: Host, record: WorksetRecord, message: str) -> Outcome:
     """The outcome, told to people as well: what it says is saved already."""
-    if announcement := of_workset(record, message):
+    here.outbox.tell(record)
+    announcement = of_workset(record, message)
+    if announcement and (record.owed is None or record.owed.kind != announcement.kind):
         here.announce(announcement)
     return Outcome(record.workset_id, record.state, message, record)
 
@@ -179,6 +190,8 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
     if isinstance(error, AdmissionRefused):
         await here.call(here.db.note_wait, id_, str(error))
         return Outcome(id_, State.READY, str(error))
+    if isinstance(error, NotDelivered):
+        return await _waits(here, id_, error)
     if isinstance(error, WorksetNotFound):
         return Outcome(id_, None, str(error))
     record = await here.call(here.db.get, id_)
@@ -190,6 +203,11 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
     if not mine:
         log.warning("%s: %s; another process holds it now", id_, error)
         return Outcome(id_, None, str(error))
+    hiccup = isinstance(error, TransientError | TimeoutError) and progress.step == "validate"
+    if hiccup and record.state is State.READY:
+        # its place does not answer: that is looked at again beside all else, and costs nothing
+        reason = str(error) or "its place does not answer; looked at again"
+        return await _waits(here, id_, NotDelivered(Waits(reason, "", PLACE_DELAY_S)))
     if is_prefects(error) and record.state is not State.IN_PROGRESS:
         return await _not_charged(here, record, error)
     job_absent = (
@@ -199,8 +217,11 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
         and await seal(here.watch(record.cluster_name), record.job_name)
     )
     try:
+        if isinstance(error, ClusterRefused) and (record.state is State.LOCKED or job_absent):
+            return await _refused_by_cluster(here, record, error, job_absent)
         if isinstance(error, ClusterUnreachable):
-            here.watch(record.cluster_name).failed(error)
+            if not isinstance(error, JobUnknown):
+                here.watch(record.cluster_name).failed(error)
             if record.state is State.LOCKED or job_absent:
                 after = await here.call(
                     here.db.postpone,
@@ -213,6 +234,7 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
                 return Outcome(id_, after.state, f"postponed: {error}", after)
         if record.state is State.IN_PROGRESS and not job_absent:
             log.error("%s: %s; it stays held and is attached to again", id_, error, exc_info=error)
+            await _unsettled(here, record, str(error))
             return Outcome(id_, None, f"its job's state is unknown: {error}", record)
         return await _failed(
             here,
@@ -224,6 +246,51 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
         )
     except Refused as lost:
         return Outcome(id_, None, str(lost))
+
+
+async def _unsettled(here: Host, record: WorksetRecord, why: str) -> None:
+    """Have people told, if it lasts, that nobody can say how a job stands."""
+    seconds = here.config.stuck_minutes * 60
+    try:
+        after = await here.call(here.db.unsettled, record.workset_id, record.fence, why, seconds)
+    except WorksetError as error:  # the state DB is away: the next look notes it
+        get_run_logger().warning(
+            "%s: that it is unsettled is not noted: %s", record.job_name, error
+        )
+        return
+    if after is not None:
+        here.outbox.tell(after)
+
+
+async def _refused_by_cluster(
+    here: Host, record: WorksetRecord, error: ClusterRefused, job_absent: bool
+) -> Outcome:
+    """A cluster that answers took no job: the workset waits, ever longer, and people are told."""
+    before, now = refusals(record), here.db.now()
+    tell = before.to_tell(now, here.config.stuck_minutes * 60)
+    after = await here.call(
+        here.db.postpone,
+        record.workset_id,
+        record.fence,
+        f"{REFUSED}{error}",
+        before.next_delay_s,
+        job_ended=record.job_ended or job_absent,
+        tell=f"{record.cluster_name} takes no job of it: {error}" if tell else "",
+    )
+    here.outbox.tell(after)
+    return Outcome(record.workset_id, after.state, f"postponed: {error}", after)
+
+
+async def _waits(here: Host, workset_id: str, error: NotDelivered) -> Outcome:
+    """Files are still on their way: the workset stays ready, and they are looked at again."""
+    here.look_again_in(error.waits.again_s)
+    try:
+        after = await here.call(
+            here.db.await_delivery, workset_id, error.waits.reason, error.waits.looked
+        )
+    except Refused as lost:
+        return Outcome(workset_id, None, str(lost))
+    return Outcome(workset_id, after.state, str(error), after)
 
 
 async def _not_charged(here: Host, record: WorksetRecord, error: Exception) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 from prefect import get_run_logger, task
@@ -14,8 +15,9 @@ from prefect.client.schemas.actions import (
     GlobalConcurrencyLimitUpdate,
 )
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
+from prefect.exceptions import ObjectAlreadyExists
 
-from blocks.host import host
+from host import Host, host
 from tasks.labels import tag_of
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 
@@ -39,11 +41,11 @@ async def sync_limits(gone: frozenset[str]) -> None:
     more slots than worksets of live processes means that some have leaked; a surplus that is
     still there a second later is no race. A cluster with limit 0 keeps its last tag limit: a
     Prefect limit of 0 fails runs, and placement does not use that cluster anyway. A customer
-    whose limit left the settings loses its tag limit; limits that the settings do not speak of
-    are another installation's.
+    whose limit left the settings loses its tag limit. The names of limits carry the installation:
+    another one's are never touched.
     """
     here = host()
-    wanted = {f"tag:{tag_of(s)}": (s, n) for s, n in here.limits.by_scope().items() if n > 0}
+    wanted = {_limit_of(here, s): (s, n) for s, n in here.limits.by_scope().items() if n > 0}
     async with get_client() as client:
         changes = await _compare(client, wanted, {}, gone)
         if surplus := {change.name: change.surplus for change in changes if change.surplus}:
@@ -51,11 +53,16 @@ async def sync_limits(gone: frozenset[str]) -> None:
             changes = await _compare(client, wanted, surplus, gone)
         for change in changes:
             await change.make(client)
-        free = {f"tag:{tag_of(f'customer:{id_}')}" for id_ in here.settings.customers} - set(wanted)
+        free = {_limit_of(here, f"customer:{id_}") for id_ in here.settings.customers} - set(wanted)
         for limit in await _all_limits(client) if free else ():
             if limit.name in free:
                 await client.delete_global_concurrency_limit_by_name(limit.name)
                 get_run_logger().info("%s: no limit any more", limit.name.removeprefix("tag:"))
+
+
+def _limit_of(here: Host, scope: str) -> str:
+    """The REST name of a scope's tag limit."""
+    return f"tag:{tag_of(scope, here.installation)}"
 
 
 async def _compare(
@@ -94,9 +101,10 @@ class Change:
     async def make(self, client: PrefectClient) -> None:
         """Tell the server, if there is anything to tell."""
         if self.known is None:
-            await client.create_global_concurrency_limit(
-                GlobalConcurrencyLimitCreate(name=self.name, limit=self.limit, active=True)
-            )
+            with suppress(ObjectAlreadyExists):  # another poller made it just now
+                await client.create_global_concurrency_limit(
+                    GlobalConcurrencyLimitCreate(name=self.name, limit=self.limit, active=True)
+                )
             return
         leaked = min(self.surplus, self.confirmed)
         changed = self.known.limit != self.limit or not self.known.active

@@ -8,14 +8,18 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.folders import Folder
-from blocks.host import Host, host
 from blocks.settings import WorksetSettings
+from host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
-from worksets.errors import ConfigurationError, DataError, WorksetError
+from worksets.delivery import NotDelivered, Waits, Whole, judge
+from worksets.errors import ConfigurationError, WorksetError
 from worksets.estimates import correction, estimate
-from worksets.record import HELD, State, WorksetRecord
+from worksets.inputs import inputs_of
+from worksets.jobs import Input
+from worksets.record import HELD, Delivery, State, WorksetRecord
 from worksets.registration import Description, describe
 from worksets.spec import WorksetSpec, parse_spec
+from worksets.texts import few
 from worksets.uris import lies_below
 
 
@@ -28,6 +32,16 @@ class Validated:
 
     record: WorksetRecord
     spec: WorksetSpec | None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a look at a workset's folder has found; `verdict` None: its files were not looked at."""
+
+    spec: WorksetSpec
+    warnings: tuple[str, ...]
+    description: Description
+    verdict: Whole | Waits | None
 
 
 @task(
@@ -44,45 +58,79 @@ async def validate(workset_id: str) -> Validated:
 
     Raises:
         ConfigurationError, DataError: with a line for each mistake and what to write instead.
+        NotDelivered: files are missing or still being written, and are waited for.
     """
     here = host()
     record = await here.call(here.db.get, workset_id)
     try:
-        spec, warnings, sizes = await here.call(check, here, record)
+        found = await here.at(record.location, check, here, record)
     except WorksetError as error:
         if record.state is not State.IN_PROGRESS:
             raise
         # its job may run: that is seen to its end, whatever became of the folder
         get_run_logger().warning("%s has begun, but its folder changed: %s", workset_id, error)
         return Validated(record, None)
-    for warning in warnings:
+    for warning in found.warnings:
         get_run_logger().warning("%s: %s", workset_id, warning)
-    description = await here.call(described, here, spec, sizes)
-    if record.state not in HELD and not description.matches(record):
-        record = await here.call(here.db.describe, workset_id, description)
-    return Validated(record, spec)
+    if record.state not in HELD:
+        if isinstance(found.verdict, Waits):
+            raise NotDelivered(found.verdict)
+        if record.awaits or not found.description.matches(record):
+            record = await here.call(here.db.describe, workset_id, found.description)
+    return Validated(record, found.spec)
 
 
-def described(here: Host, spec: WorksetSpec, sizes: dict[str, int] | None) -> Description:
+def check(here: Host, record: WorksetRecord) -> Checked:
+    """Read a workset's file and look at the files that it names; blocks.
+
+    Raises:
+        ConfigurationError, DataError: what is wrong, and what to do.
+    """
+    folder = here.open_folder(record.location)
+    file = folder.read_spec()
+    parsed = parse_spec(file.data)
+    spec = parsed.spec
+    check_settings(spec, record.location, here.settings)
+    verdict = None
+    if here.config.enable_validation and record.state not in HELD:
+        inputs = inputs_of(spec, record.location, allowed(spec, here.settings))
+        verdict = look(here, folder, inputs, record)
+    whole = verdict if isinstance(verdict, Whole) else None
+    delivery = Delivery(spec=file.stamp, files=whole.looked if whole else "")
+    description = described(here, spec, whole.sizes if whole else None, delivery)
+    return Checked(spec, parsed.warnings, description, verdict)
+
+
+def look(
+    here: Host, folder: Folder, inputs: tuple[Input, ...], record: WorksetRecord
+) -> Whole | Waits:
+    """Whether all its files are there and at rest; blocks.
+
+    Raises:
+        DataError: some can never be staged, or were waited for in vain.
+    """
+    found = folder.look([entry for entry in inputs if not entry.uri])
+    found |= {entry.name: here.look_elsewhere(entry) for entry in inputs if entry.uri}
+    config = here.config
+    quiet_s, wait_s = config.delivery_quiet_seconds, config.delivery_minutes * 60
+    return judge(found, record, here.db.now(), quiet_s, wait_s)
+
+
+def described(
+    here: Host, spec: WorksetSpec, sizes: dict[str, int] | None, delivery: Delivery
+) -> Description:
     """The spec as a record takes it over, with what the workset will need; blocks."""
     settings = here.settings
     ratios = here.db.estimate_ratios(spec.pipeline)
     estimates = estimate(spec, settings.pipeline(spec.pipeline), sizes, correction(ratios))
     customer, retries = settings.default_customer, settings.default_max_retries
-    return describe(spec, customer, retries, sizes, estimates)
+    return describe(spec, customer, retries, sizes, estimates, delivery)
 
 
-def check(
-    here: Host, record: WorksetRecord
-) -> tuple[WorksetSpec, tuple[str, ...], dict[str, int] | None]:
-    """The workset's spec, its warnings, and the bytes of each of its FASTQ files; blocks."""
-    folder = here.open_folder(record.location)
-    parsed = parse_spec(folder.read_spec())
-    check_settings(parsed.spec, record.location, here.settings)
-    sizes = None
-    if here.config.enable_validation and record.state not in HELD:
-        sizes = check_files(parsed.spec, folder)
-    return parsed.spec, parsed.warnings, sizes
+def allowed(spec: WorksetSpec, settings: WorksetSettings) -> tuple[str, ...]:
+    """The places of its customer in which files of other folders may lie."""
+    entry = settings.customers.get(spec.customer_id or settings.default_customer)
+    return entry.inputs if entry else ()
 
 
 def check_settings(spec: WorksetSpec, location: str, settings: WorksetSettings) -> None:
@@ -93,7 +141,7 @@ def check_settings(spec: WorksetSpec, location: str, settings: WorksetSettings) 
             has nothing, or an export to a forbidden place.
     """
     customer = spec.customer_id or settings.default_customer
-    known = ", ".join(sorted(settings.customers))
+    known = few(sorted(settings.customers))
     if not customer:
         raise ConfigurationError(f"daylily_work.yaml: customer_id: missing; write one of {known}")
     if customer not in settings.customers:
@@ -106,30 +154,12 @@ def check_settings(spec: WorksetSpec, location: str, settings: WorksetSettings) 
     if entry.inputs and not any(lies_below(location, root) for root in entry.inputs):
         raise ConfigurationError(
             f"daylily_work.yaml: customer_id: {customer} may have worksets only below "
-            f"{', '.join(entry.inputs)}, and this one lies at {location}"
+            f"{few(entry.inputs)}, and this one lies at {location}"
         )
-    roots = entry.exports or tuple(settings.export_roots)
-    if spec.export_uri and not any(lies_below(spec.export_uri, root) for root in roots):
+    inputs_of(spec, location, entry.inputs)
+    roots = entry.exports or tuple(f"{root}/{customer}" for root in settings.export_roots)
+    if spec.export_uri and not settings.export_root(customer, spec.export_uri):
         raise ConfigurationError(
             f"daylily_work.yaml: export_uri: {spec.export_uri} is below none of the places that "
-            f"{customer} may export to ({', '.join(roots) or 'there are none'})"
+            f"{customer} may export to ({few(roots) or 'there are none'})"
         )
-
-
-def check_files(spec: WorksetSpec, folder: Folder) -> dict[str, int]:
-    """Bytes of every FASTQ file of the workset. All mistakes are told at once.
-
-    Raises:
-        DataError: files are missing, empty or not files.
-    """
-    keys = {
-        name: f"samples[{index}].{key} ({sample.sample_id})"
-        for index, sample in enumerate(spec.samples)
-        for key, name in (("fastq_r1", sample.fastq_r1), ("fastq_r2", sample.fastq_r2))
-        if name is not None
-    }
-    sizes = folder.sizes(keys)
-    problems = [f"{keys[n]}: {size}" for n, size in sizes.items() if isinstance(size, DataError)]
-    if problems:
-        raise DataError("\n".join(problems[:20]))
-    return {name: size for name, size in sizes.items() if isinstance(size, int)}

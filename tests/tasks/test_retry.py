@@ -5,7 +5,7 @@ import pytest
 from prefect.states import Failed
 
 from blocks.clusters import SubmitUncertain
-from blocks.store import LeaseOver
+from blocks.state_db import LeaseOver
 from tasks import discover, dispatch, lock, monitor, recover, schedule, sync_limits, validate
 from tasks.retry import only_transient
 from worksets.errors import (

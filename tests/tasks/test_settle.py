@@ -1,6 +1,7 @@
 """What an error in a step means for the workset: Prefect's own troubles are never charged to it."""
 
 import logging
+from datetime import timedelta
 from types import SimpleNamespace
 
 import httpx
@@ -8,8 +9,8 @@ import pytest
 from prefect.concurrency._asyncio import ConcurrencySlotAcquisitionError
 from prefect.exceptions import PrefectException
 
-import blocks.host
-from blocks.sqlite_state_db import SQLiteStateDB
+import host.opening
+from blocks.state_db import SQLiteStateDB
 from tasks.settle import Progress, settle_error
 from worksets.config import ProcessorConfig
 from worksets.record import State, WorksetRecord
@@ -31,9 +32,10 @@ def here(tmp_path, monkeypatch):
         return function(*arguments, **named)
 
     found = SimpleNamespace(
-        db=db, call=call, config=ProcessorConfig(), announce=lambda _: None
+        db=db, call=call, config=ProcessorConfig(), announce=lambda _: None,
+        outbox=SimpleNamespace(tell=lambda _: None)
     )  # fmt: skip
-    monkeypatch.setattr(blocks.host, "_current", SimpleNamespace(get=lambda: found))
+    monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))
     return found
 
 
@@ -72,7 +74,20 @@ async def test_a_begun_attempt_stays_held(here, error):
     here.db.begin("w", held.fence)
     before = here.db.get("w")
     assert (await settle_error(Progress("w", "monitor", held.fence), error)).state is None
-    assert here.db.get("w") == before
+    after, aside = here.db.get("w"), ("version", "updated_at", "unsettled_since", "unsettled_seen")
+    assert after == before.model_copy(update={key: getattr(after, key) for key in aside})
+
+
+async def test_people_must_know_of_a_job_that_nobody_can_speak_of_for_long(here):
+    held = here.db.lock("w", "p", "a", "r", {})
+    here.db.begin("w", held.fence)
+    now, told = here.db.now(), []
+    here.outbox.tell = lambda record: told.append(record.owed)
+    for minute in range(20):
+        here.db._now = lambda at=now + timedelta(minutes=minute): at
+        await settle_error(Progress("w", "monitor", held.fence), PREFECTS[1])
+    assert [owed.since for owed in told if owed] == [now + timedelta(minutes=15)] * 5
+    assert "the server is not there" in here.db.get("w").owed.message
 
 
 async def test_an_error_that_nobody_knows_is_tried_again_once(here):

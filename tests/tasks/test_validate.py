@@ -31,14 +31,18 @@ def check(location, customer="acme", fastq="reads/a.fq.gz", export=""):
 
 def test_ones_own_is_allowed():
     check("s3://data/acme/ws1", export="s3://results/acme/ws1")
-    check("s3://data/cedar/ws1", "cedar", export="s3://results/shared/ws1")
+    check("s3://data/cedar/ws1", "cedar", export="s3://results/shared/cedar/ws1")
+    check("s3://data/acme/ws1", fastq="s3://data/acme/ws1/a.fq.gz")
+    check("s3://data/acme/ws1", fastq="s3://data/acme/common/a.fq.gz")
 
 
 @pytest.mark.parametrize(
     "fastq",
     [
         "../../cedar/ws9/a.fq.gz",
-        "s3://data/cedar/ws9/a.fq.gz",
+        "file:///data/cedar/ws9/../a.fq.gz",
+        "s3://data/acme/../cedar/a.fq.gz",
+        "https://data/acme/a.fq.gz",
         "/data/cedar/ws9/a.fq.gz",
         "%2e%2e/%2e%2e/cedar/ws9/a.fq.gz",
         "reads/..%2f..%2f..%2fcedar/ws9/a.fq.gz",
@@ -48,6 +52,16 @@ def test_ones_own_is_allowed():
 )
 def test_no_fastq_of_a_neighbour_can_be_named(fastq):
     with pytest.raises(ConfigurationError, match="fastq_r1"):
+        check("s3://data/acme/ws1", fastq=fastq)
+
+
+@pytest.mark.parametrize(
+    "fastq",
+    ["s3://data/cedar/ws9/a.fq.gz", "s3://data/acme-not/a.fq.gz", "s3://data/ACME/a.fq.gz",
+     "file:///data/acme/a.fq.gz"],
+)  # fmt: skip
+def test_a_whole_uri_lies_in_its_customers_inputs(fastq):
+    with pytest.raises(ConfigurationError, match="nor in one of its customer's inputs"):
         check("s3://data/acme/ws1", fastq=fastq)
 
 
@@ -71,8 +85,18 @@ def test_a_customer_is_its_exact_name(customer):
     "export",
     ["s3://results/cedar/ws1", "s3://results/acme-2", "s3://results/acme/../cedar",
      "s3://results/Acme/x", "s3://results/acme/%2e%2e/cedar", "s3://other/acme",
-     "s3://results/shared/x", "file:///results/acme"],
+     "s3://results/shared/x", "s3://results/shared/acme/x", "file:///results/acme"],
 )  # fmt: skip
 def test_no_export_goes_to_a_neighbour(export):
     with pytest.raises(ConfigurationError, match="export_uri"):
         check("s3://data/acme/ws1", export=export)
+
+
+@pytest.mark.parametrize(
+    "export",
+    ["s3://results/shared/x", "s3://results/shared/acme/x", "s3://results/shared/cedar-2",
+     "s3://results/shared", "s3://results/cedar/x"],
+)  # fmt: skip
+def test_without_exports_a_customer_exports_below_its_own_name_only(export):
+    with pytest.raises(ConfigurationError, match=r"export_uri.*s3://results/shared/cedar"):
+        check("s3://data/cedar/ws1", "cedar", export=export)

@@ -1,0 +1,129 @@
+"""Looking for what is new beside everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final
+
+from prefect import get_run_logger
+
+from host import Host
+from host.places import Place
+from tasks.deliveries import look_at_delivery
+from tasks.discover import discover, in_time
+from tasks.settled import Look
+from worksets.errors import WorksetError
+from worksets.health import LONGEST_BACKOFF_S, backoff_s
+from worksets.record import WorksetRecord
+
+LOOK_S: Final = 30.0
+"""Seconds for which a poll with an end waits for a look at a watched place."""
+
+
+class Discovery:
+    """Looks for new worksets, and at deliveries under way, beside everything else.
+
+    Each place is looked at by itself, and in it each folder: one that hangs holds up no other, no
+    cycle, and nothing that is known already. `wake` is called when something may start now.
+    """
+
+    def __init__(self, here: Host, wake: Callable[[], None], tell_of_every_look: bool) -> None:
+        self.here = here
+        self.waiting: list[WorksetRecord] = []
+        """Worksets whose files are on their way, as the last cycle has seen them."""
+        self.to_refuse: set[str] = set()
+        """Worksets whose validation is to say what is wrong with them."""
+        self._wake = wake
+        self._tell_of_every_look = tell_of_every_look
+        self._seen: dict[str, dict[str, Look]] = {}
+        self._looks: dict[str, tuple[float, asyncio.Task[bool]]] = {}
+        self._failed: dict[str, WorksetError] = {}
+        self._rests: dict[str, tuple[int, float]] = {}
+        """Failures in a row at a place, and until when (loop time, s) it is left alone."""
+
+    def begin(self) -> None:
+        """Begin a look at every place that is not being looked at, and does not rest."""
+        now = asyncio.get_running_loop().time()
+        for place in self.here.places:
+            if self._rests.get(place.source.root, (0, now))[1] <= now:
+                self._start(place.source.root, partial(self._look, place))
+
+    def begin_deliveries(self) -> None:
+        """Begin a look at what is waited for, if there is anything and no look is under way."""
+        if self.waiting:
+            self._start("deliveries", self._look_at_deliveries)
+
+    def _start(self, what: str, look: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+        if what in self._looks and not self._looks[what][1].done():
+            return
+        task = asyncio.create_task(look(), name=f"the look at {what}")
+        self._looks[what] = (asyncio.get_running_loop().time(), task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, look: asyncio.Task[bool]) -> None:
+        if look.cancelled():
+            return
+        if (error := look.exception()) is not None:
+            get_run_logger().error("%s broke off: %s", look.get_name(), error, exc_info=error)
+        elif look.result() or self._tell_of_every_look:
+            self._wake()
+
+    def looks_for_s(self) -> float:
+        """Seconds for which a poll with an end should still wait for the looks under way."""
+        now = asyncio.get_running_loop().time()
+        open_since = [began for began, look in self._looks.values() if not look.done()]
+        return max((began + LOOK_S - now for began in open_since), default=0.0)
+
+    def stop(self) -> None:
+        for _, look in self._looks.values():
+            look.cancel()
+
+    @property
+    def error(self) -> WorksetError | None:
+        """Why nothing can be found at all: the last look failed at every place."""
+        roots = {place.source.root for place in self.here.places}
+        failed = [self._failed[root] for root in roots if root in self._failed]
+        return failed[-1] if failed and len(failed) == len(roots) else None
+
+    async def _look(self, place: Place) -> bool:
+        root = place.source.root
+        try:
+            new = await discover(root, self._seen.setdefault(root, {}))
+        except WorksetError as error:
+            self._pass_over(root, error)
+            return False
+        self._rests.pop(root, None)
+        if self._failed.pop(root, None) is not None:
+            get_run_logger().info("%s can be looked at again", root)
+        return bool(new)
+
+    def _pass_over(self, root: str, error: WorksetError) -> None:
+        """One place that cannot be read holds up no other, and no workset that is known.
+
+        It is told once, and looked at ever less often, until it can be read again.
+        """
+        failures = self._rests.get(root, (0, 0.0))[0] + 1
+        rest_s = backoff_s(failures)
+        self._rests[root] = (failures, asyncio.get_running_loop().time() + rest_s)
+        before = self._failed.get(root)
+        self._failed[root] = error
+        if str(before) != str(error):
+            get_run_logger().error(
+                "%s is passed over, and looked at again in %g s, then ever less often up to %g s, "
+                "until it can be read: %s", root, rest_s, LONGEST_BACKOFF_S, error,
+            )  # fmt: skip
+
+    async def _look_at_deliveries(self) -> bool:
+        here, waiting = self.here, self.waiting
+        here.look_again_at = math.inf
+
+        async def one(record: WorksetRecord) -> None:
+            what = f"the delivery of {record.workset_id}"
+            if await in_time(look_at_delivery(here, record), what) is False:
+                self.to_refuse.add(record.workset_id)
+
+        await asyncio.gather(*map(one, waiting))
+        return True

@@ -1,0 +1,137 @@
+"""serving: what people start, copy or retry in Prefect's UI runs in the poller, without a worker.
+
+The deployments have no work pool: their runs are found here, by whichever poller of the
+installation looks first; Prefect's own transition to Pending decides between two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from prefect import Flow, get_run_logger
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments.runner import EntrypointType  # type: ignore[attr-defined]
+from prefect.exceptions import Abort, ObjectNotFound
+from prefect.states import Pending
+from prefect.utilities.engine import propose_state
+
+from host import Host
+
+LOOK_S: Final = 2.0
+"""Seconds between two looks for runs that people have asked for."""
+PAGE: Final = 50
+
+AnyFlow = Flow[Any, Any]
+
+
+class Serving:
+    """The deployments that a poller serves, and the runs of them that nobody has taken yet."""
+
+    def __init__(
+        self,
+        here: Host,
+        flows: Mapping[str, AnyFlow],
+        begin: Callable[[AnyFlow, FlowRun], None],
+    ) -> None:
+        self._here = here
+        self._flows = flows
+        self._begin = begin
+        self._served: dict[UUID, AnyFlow] = {}
+        self._ids: dict[str, UUID] = {}
+        self._opened = AsyncExitStack()
+        self._client: PrefectClient | None = None
+
+    async def open(self, first: str) -> None:
+        """Have a deployment on the server, as this release has it; `watch` sees to the others.
+
+        Where that is refused, worksets run all the same, without buttons in the UI.
+        """
+        if self._flows:
+            # one for all that follows: to make one takes a tenth of a second
+            self._client = await self._opened.enter_async_context(get_client())
+            await self._deploy(self._client, first)
+
+    async def close(self) -> None:
+        await self._opened.aclose()
+
+    async def _deploy(self, client: PrefectClient, name: str) -> None:
+        flow = self._flows[name]
+        try:
+            id_ = await self._saved(client, name, flow)
+        except Exception as error:
+            get_run_logger().warning(
+                "%s is not served: its deployment could not be saved: %s", name, error
+            )
+        else:
+            self._ids[name], self._served[id_] = id_, flow
+
+    async def _saved(self, client: PrefectClient, name: str, flow: AnyFlow) -> UUID:
+        """The deployment of a flow; of a second installation on the server by a name of its own."""
+        name = name if self._here.name == "default" else f"{name}-{self._here.name}"
+        try:
+            there = await client.read_deployment_by_name(f"{flow.name}/{name}")
+            if there.work_pool_name:
+                name = f"{name}-here"  # that one is for workers, and stays theirs
+        except ObjectNotFound:
+            pass
+        deployment = await flow.ato_deployment(
+            name=name,
+            parameters={"settings": self._here.name},
+            description=f"{(flow.description or '').strip()}\n\nRuns in the poller.",
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        return await deployment.aapply()
+
+    def serves(self, name: str) -> bool:
+        return name in self._ids
+
+    async def new_run(
+        self, name: str, parameters: Mapping[str, Any], run_name: str, tags: Iterable[str]
+    ) -> FlowRun:
+        """A run of a deployment that this process begins at once itself."""
+        assert self._client is not None
+        return await self._client.create_flow_run_from_deployment(
+            self._ids[name],
+            parameters=dict(parameters),
+            state=Pending(),
+            name=run_name,
+            tags=list(tags),
+        )
+
+    async def watch(self) -> None:
+        """Begin what people ask for, within seconds; for ever."""
+        if self._client is None:
+            return
+        for name in self._flows.keys() - self._ids.keys():
+            await self._deploy(self._client, name)
+        while self._served:
+            try:
+                await self._look(self._client)
+            except Exception as error:
+                get_run_logger().warning(
+                    "runs that people have asked for were not looked for: %s; tried again",
+                    error or type(error).__name__,
+                )
+            await asyncio.sleep(LOOK_S)
+
+    async def _look(self, client: PrefectClient) -> None:
+        due = await client.get_scheduled_flow_runs_for_deployments(
+            list(self._served), scheduled_before=datetime.now(UTC), limit=PAGE
+        )
+        for run in due:
+            if run.deployment_id in self._served and await _taken(client, run):
+                self._begin(self._served[run.deployment_id], run)
+
+
+async def _taken(client: PrefectClient, run: FlowRun) -> bool:
+    """Whether this process, and no other poller, is to begin a run."""
+    try:
+        return (await propose_state(client, Pending(), flow_run_id=run.id)).is_pending()
+    except Abort:
+        return False

@@ -1,0 +1,64 @@
+"""recover: who may say that another process is gone."""
+
+import logging
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+
+import host.opening
+import host.telling
+import tasks.recover
+from blocks.state_db import SQLiteStateDB
+from host.telling import Telling
+from worksets.announcements import Kind
+from worksets.config import ProcessorConfig
+from worksets.record import State, WorksetRecord
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A process beside which another died with one workset locked and one begun."""
+    monkeypatch.setattr(tasks.recover, "get_run_logger", lambda: logging.getLogger("run"))
+    monkeypatch.setattr(host.telling, "emit_event", lambda **_: None)
+    db = SQLiteStateDB(path=str(tmp_path / "state.db"))
+    now = db.now()
+    db.renew_lease("dead", 3)
+    for id_ in ("locked", "begun"):
+        db.register(
+            WorksetRecord(
+                workset_id=id_, customer_id="c", location="f", created_at=now, updated_at=now
+            )
+        )
+        held = db.lock(id_, "dead", "a", "r", {})
+    db.begin("begun", held.fence)
+    db.drop_lease("dead")
+    db._now = lambda: now + timedelta(seconds=60)
+
+    async def call(function, *args):
+        return function(*args)
+
+    told = []
+    telling = Telling(ProcessorConfig())
+    telling.announce = told.append
+    found = SimpleNamespace(
+        db=db, call=call, telling=telling, tell_of_unreadable=lambda: None, told=told, owner="me"
+    )
+    monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))
+    return found
+
+
+async def test_what_a_dead_process_held_is_brought_back(here):
+    assert await tasks.recover.recover.fn() == {"dead"}
+    assert here.db.get("locked").state is State.READY and here.told == []
+
+
+async def test_a_process_whose_clock_is_off_judges_nobody_and_says_so_once(here):
+    here.db.__dict__["clock_off_s"] = lambda: -45.0
+    for _ in range(3):
+        assert await tasks.recover.recover.fn() == frozenset()
+    assert here.db.get("locked").state is State.LOCKED
+    [one] = here.told
+    assert one.kind is Kind.CLOCK_OFF and "45 s behind" in one.message
+    del here.db.__dict__["clock_off_s"]
+    assert await tasks.recover.recover.fn() == {"dead"}
