@@ -6,13 +6,21 @@ STAMP := $(VENV)/.installed
 SETTINGS ?= examples/settings.yaml
 RUN ?= run
 
-.PHONY: run ui install test real lint types lock clean
+.PHONY: run serve check ui install test real lint types lock clean
 
 run: install
-	@$(BIN)/python -m local.run --settings $(SETTINGS) --run-dir $(RUN)
+	@$(BIN)/python -m local.run --settings "$(SETTINGS)" --run-dir "$(RUN)"
+
+# The same, until Ctrl-C: Prefect's UI is the control room. Jobs go on; the next one attaches.
+serve: install
+	@$(BIN)/python -m local.run --serve --settings "$(SETTINGS)" --run-dir "$(RUN)"
+
+# Is a settings file right? Touches nothing.
+check: install
+	@$(BIN)/python -m local.check "$(SETTINGS)"
 
 ui: install
-	@$(BIN)/python -m local.ui --run-dir $(RUN)
+	@$(BIN)/python -m local.ui --run-dir "$(RUN)"
 
 install: $(STAMP)
 
@@ -27,8 +35,11 @@ $(STAMP).dev: $(STAMP) requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# Two tests at once, for most of them wait; make test TESTS=tests/worksets AT_ONCE=0 for one by one.
+AT_ONCE ?= 2
+TESTS ?= tests
 test: $(STAMP).dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder --durations 15 $(TESTS)
 
 lint: $(STAMP).dev
 	$(BIN)/ruff check .
@@ -64,6 +75,8 @@ lock:
 	$(LOCK) --extra local --extra dev -o requirements-dev.lock >/dev/null
 	$(LOCK) --extra local -c requirements-dev.lock -o requirements.lock >/dev/null
 
+# Forgets the demo; keeps results. Asks before it forgets anything else (YES=1: does not ask).
 clean:
-	@if [ -d $(RUN) ] && [ -x $(BIN)/python ]; then $(BIN)/python -m local.ui --run-dir $(RUN) --stop; fi
-	rm -rf $(RUN)
+	@python=$(BIN)/python; [ -x $$python ] || python="$(PYTHON)"; \
+	command -v $$python >/dev/null || { echo "make clean needs Python 3.11 or newer: make clean PYTHON=python3.12" >&2; exit 2; }; \
+	$$python -m local.clean --run-dir "$(RUN)" $(if $(filter 1 yes,$(YES)),--yes)

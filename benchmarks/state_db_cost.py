@@ -1,7 +1,8 @@
-"""Request units that DynamoDB counts for a workset's life, and for a poll beside finished ones.
+"""Request units that DynamoDB counts for a workset's life and for a poll, beside many others.
 
-``python -m benchmarks.state_db_cost --finished 100000`` on DynamoDB Local (`make real`), by
-`ReturnConsumedCapacity`. Prints one JSON object. A write unit is 1 KB written (two in a
+``python -m benchmarks.state_db_cost --finished 20000 --held 0 10 1000`` on DynamoDB Local (`make
+real`), by `ReturnConsumedCapacity`. Prints one JSON object for each number of held ones; the first
+poll is one that finds nothing noted of its place. A write unit is 1 KB written (two in a
 transaction, and one more where the index changes), a read unit 4 KB read consistently.
 """
 
@@ -15,17 +16,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from blocks.dynamodb_items import to_item
-from blocks.dynamodb_state_db import DynamoDBStateDB
+from blocks.folders.s3 import PAGE
+from blocks.state_db import DynamoDBStateDB
+from blocks.state_db.dynamodb_items import Item, count_key, counted_in, held_item, to_item
+from tasks.discover import SAMPLE
 from tests.services import dynamodb_local, dynamodb_state_db
+from worksets.listing import Chunk, chunks, whole_chunks
 from worksets.record import Estimates, Priority, State, StepRun, WorksetRecord
 from worksets.registration import Description
 
+OWNER = "node17:4711:0a1b2c3d"
+PLACE = "s3://our-data/incoming"
 WRITES = ("put_item", "transact_write_items", "delete_item", "update_item")
 
 
 class Meter:
-    """Counts request units while it is open, by kind."""
+    """Counts request units, by kind, and reads for which DynamoDB Local counts nothing.
+
+    It counts nothing for an empty answer; AWS documents half a unit, or one if it is consistent.
+    """
 
     def __init__(self, db: DynamoDBStateDB) -> None:
         self.units: Counter[str] = Counter()
@@ -33,10 +42,11 @@ class Meter:
 
     def count(self, operation: str, units: float, _writes: float) -> None:
         self.units["write" if operation in WRITES else "read"] += units
+        self.units["empty_reads"] += operation not in WRITES and not units
 
     def taken(self) -> dict[str, float]:
         """The units since the last call."""
-        units = {"read": self.units["read"], "write": self.units["write"]}
+        units = {kind: self.units[kind] for kind in ("read", "write", "empty_reads")}
         self.units.clear()
         return units
 
@@ -58,10 +68,11 @@ def record(workset_id: str, **fields: Any) -> WorksetRecord:
     )
 
 
-def one_life(db: DynamoDBStateDB, workset_id: str) -> None:
+def one_life(db: DynamoDBStateDB, workset_id: str, limit: int = 10) -> None:
     """What the flow asks of the state DB for a workset that ends well at its first attempt."""
-    limits = {"global": 10, "cluster:alpha": 4, "customer:acme-genomics": 4}
+    limits = dict.fromkeys(("global", "cluster:alpha", "customer:acme-genomics"), limit)
     db.known([workset_id])
+    db.save_settled(PLACE, "", "0123456789abcdef0123456789abcdef")  # its chunk of the listing
     db.register(record(workset_id))
     description = Description(
         customer_id="acme-genomics",
@@ -77,10 +88,10 @@ def one_life(db: DynamoDBStateDB, workset_id: str) -> None:
     db.get(workset_id)  # validate
     db.estimate_ratios("germline")
     db.describe(workset_id, description)  # the estimates have learnt since it was registered
-    db.holders()  # schedule
+    db.holder_counts()  # schedule
     db.get(workset_id)  # lock
     reason = "alpha: $41.20 run + $0 transfer; beta would cost $58.10"
-    held = db.lock(workset_id, "node17:4711:0a1b2c3d", "alpha", reason, limits)
+    held = db.lock(workset_id, OWNER, "alpha", reason, limits)
     db.get(workset_id)  # dispatch
     begun = db.begin(workset_id, held.fence)
     now = datetime.now(UTC)
@@ -94,53 +105,110 @@ def one_life(db: DynamoDBStateDB, workset_id: str) -> None:
     db.add_estimate_ratio("germline", 1.07)
 
 
-def one_poll(db: DynamoDBStateDB) -> None:
-    """What a full cycle asks of the state DB when nothing is new."""
-    db.requeue_due()
+def one_poll(db: DynamoDBStateDB, names: list[str]) -> None:
+    """All that a poll of one cycle, in a new process, asks of the state DB, with one watched place.
+
+    Nothing is new there, and `names` is the page of its listing whose turn it is.
+    """
+    db.installation()
+    db.clusters_health()
+    db.renew_lease(OWNER, 3600)
+    db.owed()
+    db.requeue_due()  # recover
     db.release_stale()
     db.leases()
-    db.held()
-    db.ready()
-    db.holders()
-    db.next_retry()
+    db.stale()
+    db.held()  # sync_limits
+    db.held()  # adopt
+    for look in (False, True):  # cycle, and again when the look at the place is over
+        db.ready()
+        db.holder_counts()
+        if not look:
+            discovery(db, names)
+            db.next_retry()
+            db.requeue_due()
+    db.drop_lease(OWNER)
+
+
+def discovery(db: DynamoDBStateDB, names: list[str]) -> None:
+    db.cursor(PLACE)
+    db.pending(PLACE)
+    listed: list[Chunk] = chunks((name, "") for name in names)
+    notes = db.settled(PLACE, [chunk.key for chunk in listed])
+    asked = set(names)
+    for chunk in listed:
+        if notes.get(chunk.key) == chunk.digest:
+            asked -= {name for name, _ in chunk.marks}
+    if asked:
+        db.known(asked)
+    for chunk in listed:
+        if notes.get(chunk.key) != chunk.digest:
+            db.save_settled(PLACE, chunk.key, chunk.digest)
+    for name in names[:SAMPLE]:
+        db.get(name)
+    db.save_cursor(PLACE, names[-1])
+
+
+def a_page(finished: int) -> list[str]:
+    """What a listing shows in one turn, from where a chunk has ended."""
+    names = [f"done{n:07d}" for n in range(finished)]
+    first = whole_chunks(names[: finished // 2])
+    return [*whole_chunks(names[len(first) : len(first) + PAGE])]
 
 
 def fill(db: DynamoDBStateDB, count: int) -> None:
     """Put `count` finished worksets into the table."""
-    client = db._dynamodb()
-    for start in range(0, count, 25):
-        batch = [
-            {"PutRequest": {"Item": to_item(record(f"done{n:07d}", state=State.COMPLETE))}}
-            for n in range(start, min(start + 25, count))
-        ]
-        client.batch_write_item(RequestItems={db.table_name: batch})
+    put(db, [to_item(record(f"done{n:07d}", state=State.COMPLETE)) for n in range(count)])
 
 
-def measure(db: DynamoDBStateDB, finished: int) -> dict[str, Any]:
+def hold(db: DynamoDBStateDB, count: int) -> None:
+    """Have `count` worksets held by a process that lives."""
+    scopes = {"global", "cluster:alpha", "customer:acme-genomics"}
+    items = []
+    for n in range(count):
+        held = record(
+            f"held{n:07d}", state=State.LOCKED, cluster_name="alpha", lock_owner=OWNER, fence=1
+        )
+        items += [to_item(held), held_item(held.workset_id, scopes)]
+    counts: dict[str, dict[str, Any]] = {}
+    for scope in scopes if count else ():
+        counts.setdefault(counted_in(scope), count_key(scope))[scope] = {"N": str(count)}
+    put(db, [*items, *counts.values()])
+
+
+def put(db: DynamoDBStateDB, items: list[Item]) -> None:
+    for start in range(0, len(items), 25):
+        batch = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+        db._dynamodb().batch_write_item(RequestItems={db.table_name: batch})
+
+
+def measure_held(url: str, finished: int, held: int) -> dict[str, Any]:
+    """A poll, and a life, beside so many finished and held worksets; nothing waits."""
+    db = dynamodb_state_db(url)
+    db.installation()
     fill(db, finished)
-    db.renew_lease("node17:4711:0a1b2c3d", 3600)
-    for n in range(20):
-        db.register(record(f"waits{n}"))
+    hold(db, held)
+    names, answers = a_page(finished), {}
+    for what in ("first_poll", "poll"):
+        new = dynamodb_state_db(url, db.table_name)
+        meter = Meter(new)
+        one_poll(new, names)
+        answers[what] = meter.taken()
+    db.renew_lease(OWNER, 3600)
     meter = Meter(db)
-    one_poll(db)
-    poll = meter.taken()
-    db.get_queue_depth()
-    depth = meter.taken()
-    one_life(db, f"2026-11-24-run-{finished}")
-    life = meter.taken()
-    db.renew_lease("node17:4711:0a1b2c3d", 3600)
-    return {"poll": poll, "queue_depth": depth, "life": life, "heartbeat": meter.taken()}
+    one_life(db, "2026-11-24-run-1", held + 10)
+    return {**answers, "life": meter.taken()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--finished", type=int, default=100_000)
+    parser.add_argument("--finished", type=int, default=20_000, help="at least 2,000")
+    parser.add_argument("--held", type=int, nargs="+", default=[0, 10, 1000])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, dynamodb_local(Path(folder) / "log") as url:
-        few = measure(dynamodb_state_db(url), 100)
-        many = measure(dynamodb_state_db(url), options.finished)
-    ratio = {key: many[key]["read"] / few[key]["read"] for key in ("poll", "queue_depth")}
-    print(json.dumps({"100": few, str(options.finished): many, "ratio": ratio}, indent=2))
+        for held in options.held:
+            found = measure_held(url, options.finished, held)
+            print(json.dumps({"finished": options.finished, "held": held, **found}), flush=True)
 
 
 if __name__ == "__main__":

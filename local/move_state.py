@@ -20,6 +20,7 @@ from local import settings_file
 from worksets.errors import Refused, WorksetError
 from worksets.leases import is_over
 from worksets.record import WorksetRecord
+from worksets.texts import few, listed
 
 
 def move(source: WorksetStateDB, target: WorksetStateDB) -> Counter[str]:
@@ -30,9 +31,12 @@ def move(source: WorksetStateDB, target: WorksetStateDB) -> Counter[str]:
             another than the source's, or something changed meanwhile.
     """
     refuse_if_used(source)
+    target.take_identity(source)
     records = source.list_worksets()
+    if source.set_aside:
+        raise Refused("\n".join(listed([*source.set_aside.values()])))
     for record in records:
-        if not target.register(record) and target.get(record.workset_id) != record:
+        if not target.copy_in(record) and target.get(record.workset_id) != record:
             raise Refused(
                 f"workset {record.workset_id} is in the target already, and is not the same "
                 f"there; move to an empty state DB"
@@ -51,7 +55,7 @@ def refuse_if_used(db: WorksetStateDB) -> None:
         raise Refused(f"{', '.join(sorted(alive))} still works with the state DB; stop it first")
     if held := [record.workset_id for record in db.held()]:
         raise Refused(
-            f"{len(held)} worksets are held ({', '.join(sorted(held)[:5])}); let a poller bring "
+            f"{len(held)} worksets are held ({few(sorted(held), 5)}); let a poller bring "
             f"them to their end first"
         )
 

@@ -1,19 +1,35 @@
-"""The live display of `make run`: one line a workset on a terminal, one line a change elsewhere."""
+"""The live display: what fits of the worksets on a terminal, one line a change elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
-from blocks.state_db import WorksetStateDB
 from local.summary import message
+from local.worksets import Worksets
 from worksets.record import State, WorksetRecord
+from worksets.texts import line
 
+MAX_SHOWN = 400
+"""Characters of one text on a terminal."""
+COLUMNS = ("workset", "state", "cluster", "try", "customer", "prio", "steps done")
+WIDE = 120
+"""Columns of a terminal from which on all of them are shown."""
+AROUND = 6
+"""Lines of a terminal that the table's frame, its title and the prompt take."""
+_RANK = {
+    State.IN_PROGRESS: 0,
+    State.LOCKED: 1,
+    State.RETRYING: 2,
+    State.READY: 3,
+}
 STYLE = {
     State.READY: "dim",
     State.LOCKED: "cyan",
@@ -26,24 +42,52 @@ STYLE = {
 }
 
 
-def table(records: Sequence[WorksetRecord], title: str) -> Table:
-    """Where every workset stands."""
+def table(records: Sequence[WorksetRecord], title: str, width: int = WIDE) -> Table:
+    """Where every workset stands; on a narrow terminal without what is in the UI as well."""
     shown = Table(title=title, title_justify="left", header_style="bold", expand=False)
-    for name in ("workset", "customer", "prio", "state", "cluster", "try", "steps done", "why"):
-        shown.add_column(name, no_wrap=name != "why", overflow="ellipsis")
+    wide = width >= WIDE
+    for name in (*COLUMNS[:4], *(COLUMNS[4:] if wide else ()), "why"):
+        least = len(State.IN_PROGRESS) if name == "state" else None
+        whole = not wide or name != "why"
+        shown.add_column(name, no_wrap=whole, overflow="ellipsis", min_width=least)
     for record in sorted(records, key=lambda r: r.workset_id):
-        style = STYLE[record.state]
-        shown.add_row(
-            record.workset_id,
-            record.customer_id or "–",
-            record.priority.value,
-            f"[{style}]{record.state.value}[/]",
-            record.cluster_name or "–",
-            str(record.attempt),
-            " ".join(record.completed_steps),
-            message(record),
-        )
+        cells = [
+            as_text(record.workset_id),
+            as_text(record.state.value, STYLE[record.state]),
+            as_text(record.cluster_name or "–"),
+            as_text(str(record.attempt)),
+            as_text(record.customer_id or "–"),
+            as_text(record.priority.value),
+            as_text(" ".join(record.completed_steps)),
+        ]
+        shown.add_row(*(cells if wide else cells[:4]), as_text(message(record)))
     return shown
+
+
+def fitting(records: Sequence[WorksetRecord], height: int) -> tuple[list[WorksetRecord], str]:
+    """Those that a terminal of so many lines has room for, and a title with all of them counted.
+
+    First what runs and waits, then what ended last.
+    """
+    room = max(1, height - AROUND)
+    title = headline(records)
+    if len(records) <= room:
+        return list(records), title
+    latest = sorted(records, key=lambda r: r.updated_at, reverse=True)
+    shown = sorted(latest, key=lambda r: _RANK.get(r.state, len(_RANK)))[:room]
+    return shown, f"{title} ({room} of {len(records)} shown)"
+
+
+def as_text(data: str, style: str = "", longest: int = MAX_SHOWN) -> Text:
+    """Data on a terminal: one line, and never markup."""
+    return Text(line(data, longest), style)
+
+
+def say(console: Console, *parts: str, style: str = "") -> None:
+    """Print a line that no width breaks; data in it is data. `style` is that of the first part."""
+    first, *rest = parts
+    text = Text(line(first), style).append_text(Text(line("".join(rest))))
+    console.print(text, soft_wrap=True)
 
 
 def headline(records: Sequence[WorksetRecord]) -> str:
@@ -51,29 +95,38 @@ def headline(records: Sequence[WorksetRecord]) -> str:
     return ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
 
 
-async def show(console: Console, db: WorksetStateDB, until: asyncio.Event) -> None:
-    """Show the state DB's worksets as they change, until told to stop."""
+def tell_odd(console: Console, odd: Sequence[dict[str, Any]]) -> None:
+    """Say of each workset that ended otherwise than it was expected to."""
+    for workset in odd:
+        say(
+            console,
+            f"{workset['workset_id']} is {workset['state']}, expected was "
+            f"{workset['expected_state']}",
+            f": {workset['message']}",
+            style="red",
+        )
+
+
+async def show(console: Console, worksets: Worksets, until: asyncio.Event) -> None:
+    """Show the worksets as they change, until told to stop."""
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
             while not until.is_set():
-                records = await asyncio.to_thread(db.list_worksets)
-                live.update(table(records, headline(records)))
+                records = await asyncio.to_thread(worksets.look)
+                live.update(table(*fitting(records, console.height), console.width))
                 await _pause(until)
         return
     seen: dict[str, tuple[State, int]] = {}
     while not until.is_set():
-        for record in await asyncio.to_thread(db.list_worksets):
+        for record in await asyncio.to_thread(worksets.look):
             now = (record.state, record.attempt)
             if seen.get(record.workset_id) != now and record.history:
                 seen[record.workset_id] = now
                 at = record.updated_at.astimezone().strftime("%H:%M:%S")
                 where = f" on {record.cluster_name}" if record.cluster_name else ""
                 note = record.history[-1].note.splitlines()[0] if record.history[-1].note else ""
-                console.print(
-                    f"{at} {record.workset_id:28} {record.state.value:12}{where} {note}"[:160],
-                    highlight=False,
-                    markup=False,
-                )
+                told = f"{at} {record.workset_id:28} {record.state.value:12}{where} {note}"
+                console.print(as_text(told, longest=160))
         await _pause(until)
 
 

@@ -1,5 +1,7 @@
 """`make run`: process a folder of worksets on this machine, from nothing to a summary.
 
+`make serve`: the same until Ctrl-C, with Prefect's UI as the control room.
+
 Stopped at any moment, by Ctrl-C or by a kill, it goes on from there when it is run again.
 """
 
@@ -9,7 +11,9 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +22,10 @@ from typing import Any
 import yaml
 
 from local import server
+from local.private import private_folder
 from worksets.errors import WorksetError
+
+STOPPED = "\nStopped. Jobs that run go on; the next start attaches to them and goes on from here."
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -28,6 +35,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--expected", type=Path, help="expected end of each workset (YAML); else: complete"
     )
+    parser.add_argument("--serve", action="store_true", help="go on until Ctrl-C")
     parser.add_argument("--keep-server", action="store_true", help="leave Prefect's server running")
     return parser.parse_args(argv)
 
@@ -36,27 +44,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(sys.argv[1:] if argv is None else argv)
     began = time.monotonic()
     run_dir: Path = options.run_dir
-    run_dir.mkdir(parents=True, exist_ok=True)
     own, stop_it = None, False
-    if not os.environ.get("PREFECT_API_URL"):
-        # one that `make ui` keeps up stays up
-        stop_it = not options.keep_server and server.running(run_dir / "server") is None
-        # it starts while this process still imports Prefect's client
-        own = server.start(run_dir / "server")
-        os.environ.update(own.environment)
-    # the UI has every line; the terminal shows the table
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    sigterm = _SigtermIsCtrlC()
     try:
+        private_folder(run_dir)
+        if not os.environ.get("PREFECT_API_URL"):
+            # one that `make ui` keeps up stays up
+            stop_it = not options.keep_server and server.running(run_dir / "server") is None
+            # it starts while this process still imports Prefect's client
+            own = server.start(run_dir / "server")
+            os.environ.update(own.environment)
+        # the UI has every line; the terminal shows the table
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
         return asyncio.run(run(options, own, began))
     except KeyboardInterrupt:
-        print("\nStopped. Jobs that run go on; `make run` attaches to them and goes on from here.")
-        return 130
+        print(STOPPED)
+        return 143 if sigterm.came else 130
+    except asyncio.CancelledError:
+        print(STOPPED)  # a flow takes SIGTERM itself, and is cancelled by it
+        return 143
     except WorksetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
         if stop_it:
             server.stop(run_dir / "server")
+
+
+class _SigtermIsCtrlC:
+    """SIGTERM, which a service manager sends, ends the process as Ctrl-C does."""
+
+    def __init__(self) -> None:
+        self.came = False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._take)
+
+    def _take(self, _signal: int, _frame: object) -> None:
+        self.came = True
+        signal.raise_signal(signal.SIGINT)
 
 
 async def run(options: argparse.Namespace, own: server.Server | None, began: float) -> int:
@@ -66,6 +91,7 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
     from flows.poll_worksets import poll_worksets
     from local import progress, settings_file
     from local.summary import summarize
+    from local.worksets import Worksets
     from worksets.record import FINAL
 
     console = Console() if sys.stdout.isatty() else Console(width=150)
@@ -75,40 +101,51 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
     if own is not None:
         await asyncio.to_thread(own.wait)
     ui = own.ui_url if own else os.environ["PREFECT_API_URL"].removesuffix("/api")
-    console.print(f"Prefect's UI: {ui}   (ready after {time.monotonic() - began:.1f} s)")
-    await settings_file.save(settings, db, clusters)
+    how = f"; password: {own.password_file}" if own else ""
+    progress.say(
+        console, f"Prefect's UI: {ui}   (ready after {time.monotonic() - began:.1f} s{how})"
+    )
+    saved = await settings_file.save(settings, db, clusters)
+    name = saved._block_document_name or "default"
+    if name != "default":
+        progress.say(
+            console,
+            f"The settings `default` on that server are another installation's; these are "
+            f"saved, and used, as `{name}`.",
+        )
 
-    done = asyncio.Event()
-    display = asyncio.create_task(progress.show(console, db, done))
+    done, worksets = asyncio.Event(), Worksets(db)
+    display = asyncio.create_task(progress.show(console, worksets, done))
+    if options.serve:
+        progress.say(
+            console,
+            "In the UI: Deployments start things by a form; a failed run has Retry, a running one "
+            "Cancel. Ctrl-C stops this; jobs go on.",
+        )
     try:
-        await poll_worksets(settings="default", until_done=True)
+        await poll_worksets(settings=name, until_done=not options.serve)
     finally:
         done.set()
         await display
         # lines that wait to be sent go to the server while it is there
         await APILogHandler.aflush()
 
-    records = db.list_worksets()
+    records = await asyncio.to_thread(worksets.look)
     views = [cluster.view() for cluster in clusters]
     expected = _expected(options)
     summary = summarize(records, expected, views, settings.limits(settings.processor, views), ui)
     _write(options.run_dir / "summary.json", summary)
-    console.print(progress.table(records, progress.headline(records)))
+    console.print(progress.table(records, progress.headline(records), console.width))
     odd = [w for w in summary["worksets"] if w["state"] != w["expected_state"]]
-    console.print(
+    progress.say(
+        console,
         f"{len(records)} worksets, {summary['peak_running']} at once, makespan "
         f"{summary['makespan_s']:.1f} s (ideal {summary['ideal_s']:.1f} s). "
         f"Results: {settings.results}, summary: {options.run_dir / 'summary.json'}",
-        soft_wrap=True,
     )
-    for workset in odd:
-        console.print(
-            f"[red]{workset['workset_id']} is {workset['state']}, expected was "
-            f"{workset['expected_state']}[/]: {workset['message']}",
-            soft_wrap=True,
-        )
+    progress.tell_odd(console, odd)
     if records and all(r.state in FINAL for r in records):
-        console.print("`make ui` shows the runs in Prefect; `make clean` forgets them all.")
+        progress.say(console, "`make ui` shows the runs in Prefect; `make clean` forgets the demo.")
     return 1 if odd or not records else 0
 
 

@@ -1,11 +1,15 @@
 """Prefect's server on an embedded PostgreSQL, in one folder.
 
 It is started if it does not run, found again if it does, also after whoever started it was killed.
+It is its user's alone: it wants a password, which lies in the folder, its folders are 0700, and no
+page of another origin may call it.
+
 This module imports nothing heavy: the server starts while its caller still imports Prefect.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -17,9 +21,11 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from blocks.on_cluster.runner import birth
+from blocks.clusters.on_cluster.runner import birth
 from local import postgres
+from local.private import past_proxies, private_folder, secret
 
 START_S = 180.0
 
@@ -31,6 +37,8 @@ class Server:
     folder: Path
     port: int
     pid: int
+    is_new: bool = False
+    """Whether it was started just now, and not found running."""
 
     @property
     def api_url(self) -> str:
@@ -42,8 +50,26 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Settings of a Prefect client that is to use this server."""
-        return {"PREFECT_API_URL": self.api_url, "PREFECT_HOME": str(self.folder / "home")}
+        """Settings of a Prefect client that is to use this server; they hold its password."""
+        return {
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_API_AUTH_STRING": self.password,
+            "PREFECT_HOME": str(self.folder / "home"),
+            **past_proxies(os.environ),
+        }
+
+    @property
+    def password(self) -> str:
+        """What the server's API and UI ask for.
+
+        Raises:
+            ConfigurationError: its file is not this user's alone.
+        """
+        return secret(self.password_file)
+
+    @property
+    def password_file(self) -> Path:
+        return self.folder / "password"
 
     def wait(self) -> None:
         """Return when the server answers.
@@ -57,22 +83,58 @@ class Server:
                 log = (self.folder / "server.log").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"Prefect's server did not start; its log ends with\n{log}")
             time.sleep(0.05)
+        if self.is_new:
+            self._free_slots_of_deployments()
+
+    def _free_slots_of_deployments(self) -> None:
+        """Take back the slots of runs that the server before this one let start.
+
+        Their leases were in its memory, and the count of the slots is in the database: after a
+        power cut the one slot of a scheduled deployment would be taken for ever, and each of its
+        runs cancelled. A run that lives on without its slot harms nobody: polls may overlap.
+        """
+        found = self._ask("POST", "v2/concurrency_limits/filter", {"limit": 200})
+        for limit in found:
+            if limit["name"].startswith("deployment:") and limit["active_slots"]:
+                self._ask("PATCH", f"v2/concurrency_limits/{limit['id']}", {"active_slots": 0})
+
+    def _ask(self, method: str, path: str, body: dict[str, object]) -> Any:
+        key = base64.b64encode(self.password.encode()).decode()
+        request = urllib.request.Request(
+            f"{self.api_url}/{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json", "Authorization": f"Basic {key}"},
+            method=method,
+        )
+        with _direct().open(request, timeout=30) as answer:
+            content = answer.read()
+        return json.loads(content) if content else None
 
 
 def start(folder: Path) -> Server:
-    """The server of `folder`, started unless it runs already. Does not wait for it to answer."""
-    folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    """The server of `folder`, started unless it runs already. Does not wait for it to answer.
+
+    Raises:
+        ConfigurationError: the folder, or what lies in it, is not this user's alone.
+    """
+    folder = private_folder(folder.resolve())
     port = 0
     if (known := _read(folder)) is not None:
         server, born = known
-        if birth(server.pid) == born:
+        if birth(server.pid) == born and not server.password_file.exists():
+            stop(folder)  # one of an older release, which lets everybody in
+        elif birth(server.pid) == born:
             postgres.start(folder / "postgres")
             return server
         port = server.port  # the same address again, so that an open browser finds it
     database = postgres.start(folder / "postgres")
     port = _free_port(port)
+    password = secret(folder / "password")
     settings = {
+        "PREFECT_SERVER_API_AUTH_STRING": password,
+        # its own services are clients too
+        "PREFECT_API_AUTH_STRING": password,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}",
         "PREFECT_HOME": str(folder / "home"),
         "PREFECT_API_DATABASE_CONNECTION_URL": database,
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
@@ -81,6 +143,7 @@ def start(folder: Path) -> Server:
         "PREFECT_SERVER_TASKS_TAG_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
     }
+    (folder / "server.log").touch(mode=0o600)
     with open(folder / "server.log", "ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
@@ -95,7 +158,7 @@ def start(folder: Path) -> Server:
     draft = folder / ".server.json"
     draft.write_text(text)
     draft.replace(folder / "server.json")
-    return Server(folder, port, child.pid)
+    return Server(folder, port, child.pid, is_new=True)
 
 
 def stop(folder: Path) -> None:
@@ -122,9 +185,9 @@ def running(folder: Path) -> Server | None:
 def _read(folder: Path) -> tuple[Server, str] | None:
     try:
         known = json.loads((folder / "server.json").read_text())
-    except FileNotFoundError:
+        return Server(folder, int(known["port"]), int(known["pid"])), str(known["born"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return Server(folder, known["port"], known["pid"]), known["born"]
 
 
 def _reap(pid: int) -> None:
@@ -136,7 +199,8 @@ def _reap(pid: int) -> None:
 
 def _plain_environment() -> dict[str, str]:
     # a profile of this machine's user must not reach our server
-    return {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    return plain | past_proxies(plain)
 
 
 def _free_port(wanted: int) -> int:
@@ -151,11 +215,14 @@ def _free_port(wanted: int) -> int:
     raise RuntimeError("no free port on 127.0.0.1")
 
 
-def _healthy(api_url: str) -> bool:
+def _direct() -> urllib.request.OpenerDirector:
     # a proxy of the machine must not be asked for an address on loopback
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _healthy(api_url: str) -> bool:
     try:
-        with opener.open(f"{api_url}/health", timeout=2) as answer:
+        with _direct().open(f"{api_url}/health", timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

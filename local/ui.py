@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 
 from local import server
+from local.private import private_folder
+from worksets.errors import WorksetError
 
 
 def main() -> int:
@@ -19,17 +23,26 @@ def main() -> int:
     if options.stop:
         server.stop(folder)
         return 0
-    running = server.start(folder)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    running = None
     try:
+        running = server.start(private_folder(options.run_dir) / "server")
+        password_file = running.password_file
         running.wait()
         print(f"Prefect's UI: {running.ui_url}   (Ctrl-C stops it)")
+        print(f"Password:     {running.password}   (the UI asks for it once)")
         print(f"From Python:  export PREFECT_API_URL={running.api_url}")
+        print(f"              export PREFECT_API_AUTH_STRING=$(cat {quote(str(password_file))})")
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
         return 0
+    except (WorksetError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     finally:
-        server.stop(folder)
+        if running is not None:
+            server.stop(folder)
 
 
 if __name__ == "__main__":

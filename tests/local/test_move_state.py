@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from blocks.sqlite_state_db import SQLiteStateDB
+from blocks.state_db import SQLiteStateDB
 from local.move_state import move
 from tests.services import dynamodb_state_db
 from worksets.errors import ErrorCategory, Refused

@@ -1,0 +1,43 @@
+"""The live display fits the terminal, and counts what it does not show."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from local.progress import fitting, table
+from worksets.record import State, WorksetRecord
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def records(number):
+    states = (State.COMPLETE, State.IN_PROGRESS, State.READY, State.FAILED)
+    return [
+        WorksetRecord(
+            workset_id=f"w{n:03d}", customer_id="c", location="f", created_at=NOW,
+            updated_at=NOW + timedelta(seconds=n), state=states[n % 4],
+            error_details="its lane 2 is cut off in the middle; deliver it again",
+        )
+        for n in range(number)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("height", [24, 50])
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_a_table_of_a_thousand_is_whole_on_any_terminal(width, height):
+    out = io.StringIO()
+    console = Console(file=out, width=width, height=height)
+    console.print(table(*fitting(records(1000), height), width))
+    lines = out.getvalue().splitlines()
+    assert len(lines) <= height and max(map(len, lines)) <= width
+    assert "250 complete" in lines[0] and "of 1000 shown" in lines[0]
+    shown = [line for line in lines if "w" in line]
+    assert all("in_progress" in line for line in shown[2:]), "what runs comes first"
+
+
+def test_why_it_failed_is_readable_in_eighty_columns():
+    out = io.StringIO()
+    Console(file=out, width=80).print(table(records(4), "4", 80))
+    assert "its lane 2 is cut off" in out.getvalue()
