@@ -1,8 +1,27 @@
 """What more than one folder of tests needs."""
 
+import hypothesis
 import pytest
 
 from tests import services
+
+# how long an example takes depends on what else runs on the machine
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
+
+SLOWEST = (
+    "test_schedule", "test_recovery", "test_deployments", "test_slurm_poller", "test_chaos",
+    "test_neighbours", "test_exactly_once", "test_run", "test_simulation", "test_install",
+    "test_slurm", "test_notify", "test_unreachable", "test_dynamodb_fight",
+)  # fmt: skip
+"""Files that take a minute and more, the longest first."""
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first: those that run side by side end together then."""
+    order = {f"tests/real/{name}.py": n for n, name in enumerate(SLOWEST)}
+    order |= {f"tests/simulation/{name}.py": n for n, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ class Faults:
         self.plan = []
         self.calls = []
         self.delay_s = 0.0
+        self.list_denied = False
         self.most_at_once = 0
         self._running = 0
         self._lock = threading.Lock()
@@ -48,12 +49,14 @@ def faulty(url):
             with faults.counted():
                 self.handle_call()
 
-        do_GET = do_HEAD = do_POST
+        do_GET = do_HEAD = do_PUT = do_DELETE = do_POST
 
         def handle_call(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             faults.calls.append(self.headers.get("X-Amz-Target", "").rpartition(".")[2])
             kind, detail = faults.next()
+            if faults.list_denied and "list-type=2" in self.path:
+                kind, detail = "status", "403"
             if kind == "refuse":
                 status = 500 if detail == "InternalServerError" else 400
                 self.answer(

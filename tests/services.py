@@ -25,6 +25,12 @@ def need(there, what):
     pytest.skip(f"{what} is missing; `make real` installs it")
 
 
+def need_root(what):
+    """Skip a test whose real component only root can start; REQUIRE_REAL=1 cannot change that."""
+    if os.geteuid() != 0:
+        pytest.skip(f"{what} can be started by root only; run the tests as root to have it")
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -90,13 +96,13 @@ def moto_server(log_file):
         process.wait(20)
 
 
-def credentials(url):
-    """An AWS credentials block for a server of the tests."""
+def credentials(url, key="test"):
+    """An AWS credentials block for a server of the tests; clients of one key are one client."""
     from prefect_aws import AwsCredentials
     from prefect_aws.client_parameters import AwsClientParameters
 
     return AwsCredentials(
-        aws_access_key_id="test",
+        aws_access_key_id=key,
         aws_secret_access_key="test",
         region_name="us-east-1",
         aws_client_parameters=AwsClientParameters(endpoint_url=url),
@@ -107,7 +113,7 @@ def dynamodb_state_db(url, table=""):
     """A new table on a DynamoDB Local, as a state DB."""
     from prefect_aws import AwsCredentials
 
-    from blocks.dynamodb_state_db import DynamoDBStateDB
+    from blocks.state_db import DynamoDBStateDB
 
     db = DynamoDBStateDB(
         table_name=table or f"t{uuid.uuid4().hex[:12]}",

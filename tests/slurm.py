@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.services import free_port, need
+from tests.services import free_port, need, need_root
 
 CONF = """
 ClusterName={name}
@@ -54,6 +54,7 @@ class Slurm:
     """One cluster; `conf` goes to its commands as SLURM_CONF."""
 
     name: str
+    node: str
     folder: Path
     conf: Path
     slurmctld: subprocess.Popen
@@ -85,7 +86,8 @@ class Slurm:
 def clusters(folder, *names):
     """Slurm clusters of these names, and a munged for them."""
     tools = ("slurmctld", "slurmd", "sbatch", "munged")
-    need(os.geteuid() == 0 and all(map(shutil.which, tools)), "Slurm (as root)")
+    need_root("Slurm")
+    need(all(map(shutil.which, tools)), "Slurm")
     with ExitStack() as stack:
         munge = folder / "munge"
         munge.mkdir(mode=0o755)
@@ -107,21 +109,23 @@ def clusters(folder, *names):
 def cluster(folder, name, munge):
     for part in ("state", "spool"):
         (folder / part).mkdir(parents=True)
+    # its cgroups are named after it: two nodes of one name on a machine kill each other's jobs
+    node = f"node{name}{os.getpid()}"
     conf = folder / "slurm.conf"
     conf.write_text(
         CONF.format(
-            name=name, node=f"node{name}", folder=folder, munge=munge,
+            name=name, node=node, folder=folder, munge=munge,
             ctld_port=free_port(), slurmd_port=free_port(),
         )
     )  # fmt: skip
     (folder / "cgroup.conf").write_text(CGROUP)
     (folder / "jobcomp").touch()
-    here = Slurm(name, folder, conf, None)
+    here = Slurm(name, node, folder, conf, None)
     env = {**os.environ, "SLURM_CONF": str(conf)}
     with open(folder / "slurmd.out", "wb") as out:
         here.start_controller()
         slurmd = subprocess.Popen(
-            ["slurmd", "-D", "-f", str(conf), "-N", f"node{name}"], stdout=out, stderr=out, env=env
+            ["slurmd", "-D", "-f", str(conf), "-N", node], stdout=out, stderr=out, env=env
         )
     try:
         here.wait()

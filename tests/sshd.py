@@ -1,6 +1,5 @@
 """A real sshd on loopback, with a user of its own to log in as; both are gone afterwards."""
 
-import os
 import pwd
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.services import free_port, need, wait_for_port
+from tests.services import free_port, need, need_root, wait_for_port
 
 SSHD = "/usr/sbin/sshd"
 CONF = """
@@ -81,10 +80,11 @@ def user():
 
 
 @contextmanager
-def sshd(folder):
+def sshd(folder, more=""):
     """An sshd whose user may do what a user may; everybody may look into `folder`."""
     tools = (SSHD, "useradd", "ssh-keygen")
-    need(os.geteuid() == 0 and all(map(shutil.which, tools)), "OpenSSH's sshd (as root)")
+    need_root("OpenSSH's sshd, with a user of its own,")
+    need(all(map(shutil.which, tools)), "OpenSSH's sshd")
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     folder.mkdir()
     with user() as account:
@@ -97,7 +97,7 @@ def sshd(folder):
         (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {' '.join(host_key)}\n")
         (folder / "authorized_keys").write_text((folder / "user_key.pub").read_text())
         (folder / "sshd_config").write_text(
-            CONF.format(port=port, folder=folder, user=account.pw_name)
+            CONF.format(port=port, folder=folder, user=account.pw_name) + f"{more}\n"
         )
         here = Sshd(folder, port, account.pw_name, None)
         here.start()

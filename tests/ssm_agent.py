@@ -6,14 +6,25 @@ does not answer leaves it `Undeliverable`.
 """
 
 import json
+import os
 import subprocess
+import tempfile
 import threading
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 INSTANCE = "i-0123456789abcdef0"
+RUNUSER = """#!/bin/sh
+if [ "$1" != -u ] || [ "$2" != "$(id -un)" ] || [ "$3" != -- ]; then
+    echo "runuser: user $2 does not exist or may not be used" >&2
+    exit 1
+fi
+shift 3
+exec "$@"
+"""
 
 
 @dataclass
@@ -39,7 +50,10 @@ class Agent:
             self.commands[id_] |= {"Status": "Failed", "StatusDetails": self.ending}
             return
         lines = "\n".join(request["Parameters"]["commands"])
-        done = subprocess.run(["sh", "-c", lines], capture_output=True, check=False)
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                ["sh", "-c", lines], capture_output=True, check=False, env=_environment(folder)
+            )
         out, err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
         if bucket := request.get("OutputS3BucketName"):
             for name, text in (("stdout", out), ("stderr", err)):
@@ -67,6 +81,18 @@ class Agent:
             "StandardOutputContent": command.get("out", "")[:24_000],
             "StandardErrorContent": command.get("err", "")[:8_000],
         }
+
+
+def _environment(folder):
+    """An agent is root, and `runuser` works for root only. Where this is not root, one stands in
+    that knows the own user, and refuses any other as the real one does."""
+    path = os.environ.get("PATH", os.defpath)
+    if os.geteuid() == 0:
+        return os.environ | {"PATH": path}
+    stand_in = Path(folder) / "runuser"
+    stand_in.write_text(RUNUSER)
+    stand_in.chmod(0o755)
+    return os.environ | {"PATH": f"{folder}:{path}"}
 
 
 @contextmanager

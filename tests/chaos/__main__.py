@@ -153,7 +153,7 @@ class Chaos:
     def resume_nodes(self):
         for real in self.clusters:
             if "drain" in real.call("sinfo", "-h", "-o", "%T").stdout:
-                real.call("scontrol", "update", f"nodename=node{real.name}", "state=resume")
+                real.call("scontrol", "update", f"nodename={real.node}", "state=resume")
 
     # --- From start to end ---
 

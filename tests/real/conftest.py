@@ -1,20 +1,30 @@
 """One real Prefect server on PostgreSQL for all the tests here, and small sites that use it."""
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    temporary_settings,
+)
 
-from blocks.sqlite_state_db import SQLiteStateDB
-from local import server
+from blocks.state_db import SQLiteStateDB
+from local import server, settings_file
+from tests.real.prefect_api import PrefectAPI
 
 ROOT = Path(__file__).parents[2]
 LEASE_S = 3.0
@@ -22,13 +32,6 @@ LEASE_S = 3.0
 # every step of every job says when it began and ended, in one file that is only appended to
 STEP = 'echo "$0 $1 $2 begin $(date +%s.%N)" >> "$3"; sleep "$4"; '
 DONE = 'echo "$0 $1 $2 end $(date +%s.%N)" >> "$3"'
-SAVE = """
-import asyncio, sys
-from pathlib import Path
-from local import settings_file
-base = Path(sys.argv[1])
-asyncio.run(settings_file.save(*settings_file.read(base / "settings.yaml", base), sys.argv[2]))
-"""
 POLL = """
 import asyncio, signal, sys
 # whoever runs the tests in the background has them ignore Ctrl-C; a poller must not
@@ -37,17 +40,11 @@ from flows.poll_worksets import poll_worksets
 print(asyncio.run(poll_worksets(settings=sys.argv[1], until_done=True)))
 """
 
-RUNNING = """
+
+ONE_CYCLE = """
 import asyncio, sys
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
-from prefect.client.schemas.filters import FlowRunFilterStateType as Type
-async def main():
-    running = FlowRunFilter(state=FlowRunFilterState(type=Type(any_=["RUNNING", "PENDING"])))
-    async with get_client() as client:
-        for run in await client.read_flow_runs(flow_run_filter=running):
-            print(run.name, run.tags)
-asyncio.run(main())
+from flows.poll_worksets import poll_worksets
+print(asyncio.run(poll_worksets(settings=sys.argv[1], cycles=1)))
 """
 
 
@@ -62,6 +59,54 @@ def prefect_server(tmp_path_factory):
         server.stop(folder)
 
 
+RECORD = re.compile(r"^(?:\d\d:\d\d:\d\d\.\d+ \| )?(DEBUG|INFO|WARNING|ERROR|CRITICAL)(?: +\||:  )")
+TRACEBACK = "Traceback (most recent call last)"
+LIMIT_MADE_TWICE = re.compile(r"\(name\)=\(tag:[^)]*\) already exists")
+"""Two pollers that begin at once: Prefect answers 409 to one of them, and logs that as an error."""
+
+
+def records(log, since=0):
+    """Level and text of each record of a log; what no record leads in has the level ""."""
+    found = [["", []]]
+    for line in log.read_bytes()[since:].decode("utf-8", "replace").splitlines():
+        if begins := RECORD.match(line):
+            found.append([begins[1], []])
+        found[-1][1].append(line)
+    return [(level, "\n".join(lines)) for level, lines in found]
+
+
+def errors(log, since=0):
+    """What a server logged as an error, and its tracebacks."""
+    return [
+        text
+        for level, text in records(log, since)
+        if (level in ("ERROR", "CRITICAL") or TRACEBACK in text)
+        and not LIMIT_MADE_TWICE.search(text)
+    ]
+
+
+def unhandled(log):
+    """Tracebacks in a process's log that no record of an error leads in: nobody handled those."""
+    return [
+        text
+        for level, text in records(log)
+        if (TRACEBACK in text and level not in ("ERROR", "CRITICAL"))
+        or "never retrieved" in text
+        or "Exception ignored" in text
+    ]
+
+
+@pytest.fixture
+def server_log(prefect_server):
+    """A test fails for every line of level ERROR that its server wrote meanwhile."""
+    log = prefect_server.folder / "server.log"
+    began, foreseen = log.stat().st_size, []
+    # a test that is about the server's trouble adds patterns of what it says then
+    yield foreseen
+    found = [text for text in errors(log, began) if not any(re.search(p, text) for p in foreseen)]
+    assert found == [], "Prefect's server logged errors"
+
+
 @dataclass
 class Site:
     """One installation: its settings block, folders and state DB, and processes that poll."""
@@ -70,6 +115,8 @@ class Site:
     folder: Path
     environment: dict[str, str]
     processes: list[subprocess.Popen] = field(default_factory=list)
+    foreseen: str = "nothing is foreseen"
+    """Pattern of the tracebacks that its processes may log: those that the test is about."""
 
     def configure(self, clusters=2, slots=3, customers=("acme",), overrides=None, **processor):
         pipelines = {
@@ -86,7 +133,7 @@ class Site:
             "results": "results",
             "lease_s": LEASE_S,
             "customers": customers if isinstance(customers, dict) else {c: {} for c in customers},
-            "processor": {"poll_interval_seconds": 2, **processor},
+            "processor": {"poll_interval_seconds": 2, "delivery_quiet_seconds": 1, **processor},
             "clusters": [
                 {
                     "type": "local-cluster",
@@ -101,7 +148,18 @@ class Site:
         }
         (self.folder / "worksets").mkdir(exist_ok=True)
         (self.folder / "settings.yaml").write_text(yaml.safe_dump(settings))
-        self.call("-c", SAVE, str(self.folder), self.name)
+        aws = {key: value for key, value in self.environment.items() if key.startswith("AWS_")}
+        with temporary_settings(updates=self.client_settings()), patch.dict(os.environ, aws):
+            read = settings_file.read(self.folder / "settings.yaml", self.folder)
+            saved = asyncio.run(settings_file.save(*read, self.name))
+        assert saved._block_document_name == self.name, "another installation's settings"
+
+    def client_settings(self):
+        """For `temporary_settings`: this process as a client of the site's server."""
+        return {
+            PREFECT_API_URL: self.environment["PREFECT_API_URL"],
+            PREFECT_API_AUTH_STRING: self.environment["PREFECT_API_AUTH_STRING"],
+        }
 
     def _step(self, step, seconds):
         return [
@@ -152,6 +210,10 @@ class Site:
         return log.read_text()
 
     @property
+    def prefect(self):
+        return PrefectAPI(self.environment)
+
+    @property
     def db(self):
         return SQLiteStateDB(path=str(self.folder / "state.db"))
 
@@ -172,7 +234,8 @@ class Site:
 
     def running_flows(self):
         """Flow runs that Prefect believes to be running."""
-        return self.call("-c", RUNNING).splitlines()
+        found = self.prefect.runs(state={"type": {"any_": ["RUNNING", "PENDING"]}})
+        return [(run["name"], run["tags"]) for run in found]
 
     def running(self):
         """Jobs in whose run step they are now."""
@@ -200,15 +263,25 @@ class Site:
 
 
 @pytest.fixture
-def site(prefect_server, tmp_path, request):
+def site(prefect_server, server_log, tmp_path, request):
+    with made_site(prefect_server, tmp_path, request.node.name) as here:
+        yield here
+
+
+@contextmanager
+def made_site(prefect_server, folder, test, name=""):
+    """A site on the server; two of one test have names of their own."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     env |= prefect_server.environment | {"PREFECT_LOGGING_LEVEL": "WARNING"}
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:45].strip(
-        "-"
-    )
-    here = Site(name, tmp_path, env)
+    words = re.sub("[^a-z0-9]+", "-", test.removeprefix("test_").lower())
+    # two tests of one beginning are two installations: neither may have the other's settings
+    name = name or f"{words[:36].strip('-')}-{zlib.crc32(test.encode()):08x}"
+    here = Site(name, folder, env)
     yield here
     for process in here.processes:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+    for log in folder.glob("process-*.log"):
+        unforeseen = [found for found in unhandled(log) if not re.search(here.foreseen, found)]
+        assert unforeseen == [], f"{log.name}: a traceback that nobody handled"

@@ -1,60 +1,16 @@
 """prefect.yaml on a real server, through a real process worker."""
 
-import json
 import os
 import signal
 import subprocess
 
 import pytest
 
-from tests.real.conftest import Site
+from tests.real.conftest import ONE_CYCLE, Site
 from worksets.record import State
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-START = """
-import json, sys
-from prefect.deployments import run_deployment
-name, parameters, timeout = sys.argv[1], json.loads(sys.argv[2]), float(sys.argv[3])
-run = run_deployment(name, parameters=parameters, timeout=timeout)
-print("RUN", run.id, run.name, run.state.type.value)
-"""
-LOOK = """
-import asyncio, sys
-from prefect.client.orchestration import get_client
-async def main():
-    async with get_client() as client:
-        run = await client.read_flow_run(sys.argv[1])
-        print("RUN", run.infrastructure_pid, run.state.type.value)
-asyncio.run(main())
-"""
-COUNT = """
-import asyncio, sys
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
-async def main():
-    async with get_client() as client:
-        tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"workset:{sys.argv[1]}"]))
-        for run in await client.read_flow_runs(flow_run_filter=tagged):
-            print(run.name, run.state.type.value, bool(run.deployment_id))
-asyncio.run(main())
-"""
-CANCEL = """
-import asyncio, sys
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import *
-from prefect.client.schemas.objects import StateType
-from prefect.states import State
-async def main():
-    which, what = sys.argv[1:]
-    tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"workset:{what}"]))
-    one = FlowRunFilter(id=FlowRunFilterId(any_=[what])) if which == "run" else tagged
-    async with get_client() as client:
-        [run] = await client.read_flow_runs(flow_run_filter=one)
-        # what the UI's cancel button sends
-        await client.set_flow_run_state(run.id, State(type=StateType.CANCELLING))
-asyncio.run(main())
-"""
 POLL, ONE = "poll_worksets/poll-worksets", "process_workset/process-workset"
 
 
@@ -79,21 +35,26 @@ def deployed(prefect_server, tmp_path_factory):
 
 def start(site, deployment, timeout=120, **parameters):
     parameters = {"settings": site.name, **parameters}
-    out = site.call("-c", START, deployment, json.dumps(parameters), str(timeout))
-    return next(line for line in out.splitlines() if line.startswith("RUN")).split()[1:]
+    if deployment == POLL:  # what prefect.yaml says instead is tried in test_schedule.py
+        parameters.setdefault("launch", "inline")
+    return site.prefect.start(deployment, parameters, timeout)
+
+
+def ended(run):
+    return run["state"]["type"]
 
 
 def look(site, run_id):
-    out = site.call("-c", LOOK, run_id)
-    pid, state = next(line for line in out.splitlines() if line.startswith("RUN")).split()[1:]
-    return int(pid.split(":")[-1]) if pid != "None" else 0, state
+    run = site.prefect.run(run_id)
+    return int((run["infrastructure_pid"] or "0").split(":")[-1]), run["state"]["type"]
 
 
 def test_each_deployment_runs_once_from_python(site, deployed):
     site.configure()
     site.add("w1", 1)
-    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
-    assert start(site, ONE, workset_id="w1")[1:] == ["w1", "·", "complete", "COMPLETED"]
+    assert ended(start(site, POLL, cycles=1)) == "COMPLETED"
+    again = start(site, ONE, workset_id="w1")
+    assert (again["name"], ended(again)) == ("w1 · complete", "COMPLETED")
     assert site.states() == {State.COMPLETE: 1}
     site.assert_each_step_ran_once(["w1"])
 
@@ -101,16 +62,18 @@ def test_each_deployment_runs_once_from_python(site, deployed):
 def test_polls_may_overlap_and_a_dead_one_holds_up_nobody(site, deployed):
     site.configure(clusters=1, slots=2)
     site.add("w1", 40)  # a second process starts in 10 s, or 20 on a busy machine
-    first = start(site, POLL, timeout=0, cycles=1)[0]
+    first = start(site, POLL, timeout=0, cycles=1)["id"]
     site.until(lambda: site.running() == {"w1"}, 60)
     site.add("w2", 1)
-    # the first still hosts w1; the second starts what has come meanwhile, and ends with it
-    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
+    # a second run of the deployment is refused, as it is when many are late
+    assert ended(start(site, POLL, cycles=1)) == "CANCELLED"
+    # the first still hosts w1; another poller starts what has come meanwhile, and ends with it
+    site.finish(site.start("-c", ONE_CYCLE, site.name))
     pid, state = look(site, first)
     assert state == "RUNNING" and site.states() == {State.COMPLETE: 1, State.IN_PROGRESS: 1}
     os.killpg(os.getpgid(pid), signal.SIGKILL)
     site.until(lambda: site.db.stale(), 15)
-    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
+    site.finish(site.start("-c", ONE_CYCLE, site.name))
     assert site.states() == {State.COMPLETE: 2}
     site.assert_each_step_ran_once(["w1", "w2"])
     assert site.running_flows() == [], "runs of the dead process stay Running in the UI"
@@ -122,21 +85,25 @@ def test_each_workset_as_its_own_flow_run(site, deployed):
     for id_ in worksets:
         site.add(id_, 1)
     poll = {"cycles": None, "until_done": True, "launch": "deployment"}
-    assert start(site, POLL, timeout=240, **poll)[-1] == "COMPLETED"
+    assert ended(start(site, POLL, timeout=240, **poll)) == "COMPLETED"
     assert site.states() == {State.COMPLETE: 3}
     site.assert_each_step_ran_once(worksets)
     for id_ in worksets:
-        assert site.call("-c", COUNT, id_).splitlines() == [f"{id_} · attempt 1 COMPLETED True"]
+        [run] = site.prefect.runs_of(id_)
+        assert (run["name"], ended(run)) == (f"{id_} · attempt 1", "COMPLETED")
+        assert run["deployment_id"]
 
 
 def test_cancelling_a_run_that_has_a_process_of_its_own_cancels_its_workset(site, deployed):
     site.configure(clusters=1, slots=1)
     site.add("own-long", 20)
     poll = {"cycles": None, "until_done": True, "launch": "deployment"}
-    poller = start(site, POLL, timeout=0, **poll)[0]
+    poller = start(site, POLL, timeout=0, **poll)["id"]
     site.until(lambda: site.running() == {"own-long"}, 90)
     site.add("own-next", 1)
-    site.call("-c", CANCEL, "workset", "own-long")
+    site.until(lambda: site.db.known(["own-next"]))
+    [run] = site.prefect.runs_of("own-long")
+    site.prefect.cancel(run["id"])
     site.until(lambda: site.db.get("own-long").state is State.CANCELLED, 60)
     site.until(lambda: look(site, poller)[1] == "COMPLETED", 90)
     assert site.db.get("own-next").state is State.COMPLETE
@@ -146,12 +113,12 @@ def test_cancelling_a_run_that_has_a_process_of_its_own_cancels_its_workset(site
 def test_cancelling_a_poller_cancels_no_workset(site, deployed):
     site.configure(clusters=1, slots=1)
     site.add("kept", 20)
-    poller = start(site, POLL, timeout=0, cycles=1)[0]
+    poller = start(site, POLL, timeout=0, cycles=1)["id"]
     site.until(lambda: site.running() == {"kept"}, 60)
-    site.call("-c", CANCEL, "run", poller)
+    site.prefect.cancel(poller)
     site.until(lambda: look(site, poller)[1] == "CANCELLED", 60)
     assert site.db.get("kept").state is State.IN_PROGRESS
-    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
+    assert ended(start(site, POLL, cycles=1)) == "COMPLETED"
     assert site.db.get("kept").state is State.COMPLETE
     site.assert_each_step_ran_once(["kept"])
 
@@ -170,17 +137,17 @@ def test_dead_letters_are_listed_and_redriven_from_a_form(site, deployed):
     site.configure(
         clusters=1, customers=("acme", "cedar"), overrides={"pipelines": {"sleep-1": pipeline}}
     )
-    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
+    assert ended(start(site, POLL, cycles=1)) == "COMPLETED"
     assert site.states() == {State.FAILED: 3}
-    assert start(site, "list_dead_letters/list-dead-letters")[-1] == "COMPLETED"
+    assert ended(start(site, "list_dead_letters/list-dead-letters")) == "COMPLETED"
     (site.folder / "delivered").touch()
     redrive = "redrive_worksets/redrive-worksets"
-    assert start(site, redrive)[-1] == "FAILED", "an empty form redrives nothing"
+    assert ended(start(site, redrive)) == "FAILED", "an empty form redrives nothing"
     assert site.states() == {State.FAILED: 3}
     chosen = {"customer_id": "acme", "error_category": "data", "reason": "delivered again"}
-    assert start(site, redrive, **chosen)[-1] == "COMPLETED"
+    assert ended(start(site, redrive, **chosen)) == "COMPLETED"
     assert site.states() == {State.READY: 2, State.FAILED: 1}
-    assert start(site, POLL, cycles=1)[-1] == "COMPLETED"
+    assert ended(start(site, POLL, cycles=1)) == "COMPLETED"
     assert site.states() == {State.COMPLETE: 2, State.FAILED: 1}
     record = site.db.get("bad-a")
     assert [run.step for run in record.step_runs if run.attempt == 2] == ["stage", "run", "export"]

@@ -49,7 +49,7 @@ def finish(workers, real, seconds=240):
     while workers.poll() is None:
         assert time.monotonic() < deadline, real.call("squeue", "-t", "all").stdout
         if "drain" in real.call("sinfo", "-h", "-o", "%T").stdout:
-            real.call("scontrol", "update", f"nodename=node{real.name}", "state=resume")
+            real.call("scontrol", "update", f"nodename={real.node}", "state=resume")
         time.sleep(1)
     assert workers.returncode == 0
     return workers.stdout.read()
@@ -67,6 +67,8 @@ def test_no_step_runs_twice_and_no_workset_is_lost(real, tmp_path, request, numb
             "cluster_name": "a",
             "work_folder": str(tmp_path / "work"),
             "memory_gb_per_workset": 0.1,
+            # a controller that was killed forgets jobs: each lost attempt is believed so after this
+            "files_late_seconds": 5,
             "transport": {"environment": {"SLURM_CONF": str(real.conf)}},
         },
         "trials": [

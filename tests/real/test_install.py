@@ -11,14 +11,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
 SERVE = """
-import sys, urllib.request
+import base64, sys, urllib.request
 from pathlib import Path
 from local import server
 folder = Path(sys.argv[1])
 running = server.start(folder)
 try:
     running.wait()
-    print(urllib.request.urlopen(running.api_url + "/admin/version").read().decode())
+    token = base64.b64encode(running.password.encode()).decode()
+    asked = urllib.request.Request(running.api_url + "/admin/version")
+    asked.add_header("Authorization", f"Basic {token}")
+    print(urllib.request.urlopen(asked).read().decode())
 finally:
     server.stop(folder)
 """

@@ -1,23 +1,24 @@
 """A poller tells Linear, which is slow, and Slack, which is not there; its worksets do not wait."""
 
 import time
+import uuid
 
 import pytest
+from prefect.blocks.notifications import SlackWebhook
+from prefect.settings import temporary_settings
 
+from blocks.notify import LinearTeam
 from tests.linear import KEY, linear
 from tests.services import free_port
 from worksets.record import State
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-SAVE = """
-import sys, uuid
-from prefect.blocks.notifications import SlackWebhook
-from blocks.notify.linear import LinearTeam
-name, url, key, slack = sys.argv[1:]
-LinearTeam(api_key=key, team_id=uuid.UUID(int=7), url=url).save(name)
-SlackWebhook(url=slack).save(name)
-"""
+
+def save(site, linear_url, slack_url):
+    with temporary_settings(updates=site.client_settings()):
+        LinearTeam(api_key=KEY, team_id=uuid.UUID(int=7), url=linear_url).save(site.name)
+        SlackWebhook(url=slack_url).save(site.name)
 
 
 def test_one_issue_for_a_dead_letter_and_nobody_waits_for_linear(site):
@@ -28,7 +29,7 @@ def test_one_issue_for_a_dead_letter_and_nobody_waits_for_linear(site):
     with linear() as server:
         server.slow_s = 2
         slack = f"http://127.0.0.1:{free_port()}/services/a/b/c"
-        site.call("-c", SAVE, site.name, server.url, KEY, slack)
+        save(site, server.url, slack)
         names = [f"linear-team/{site.name}", f"slack-webhook/{site.name}", "sns-topic/not-saved"]
         site.configure(overrides={"pipelines": {"sleep-1": fail}, "notifiers": names})
         poller = site.poller()
@@ -46,7 +47,7 @@ def test_switched_off_nothing_is_told(site):
     site.configure()
     site.add("bad", 1)
     with linear() as server:
-        site.call("-c", SAVE, site.name, server.url, KEY, "http://127.0.0.1:1/x")
+        save(site, server.url, "http://127.0.0.1:1/x")
         site.configure(
             enable_notifications=False,
             overrides={
@@ -62,7 +63,7 @@ def test_what_no_cluster_fits_is_told_once_and_starts_when_one_appears(site):
     site.add("long", 20)
     site.add("stuck", 1, preferred_cluster=f"{site.name}-c1", cluster_required=True)
     with linear() as server:
-        site.call("-c", SAVE, site.name, server.url, KEY, "http://127.0.0.1:1/x")
+        save(site, server.url, "http://127.0.0.1:1/x")
         names = {"notifiers": [f"linear-team/{site.name}"]}
         site.configure(clusters=1, overrides=names)
         poller = site.poller()

@@ -64,7 +64,18 @@ def test_worksets_in_s3_with_their_state_in_dynamodb(site, dynamodb_url, moto_ur
     site.configure(
         clusters=1,
         customers={"acme": below, "cedar": {"inputs": [f"s3://{bucket}/cedar"]}, "home": {}},
+        delivery_minutes=0,
         overrides={
+            "clusters": [
+                {
+                    "type": "local-cluster",
+                    "cluster_name": f"{site.name}-c0",
+                    "max_concurrent_worksets": 3,
+                    "work_folder": "c0",
+                    # a job sees no keys but those that it is given
+                    "pass_environment": [key for key in site.environment if key[:4] == "AWS_"],
+                }
+            ],
             "state_db": {
                 "type": "dynamodb",
                 "table_name": db.table_name,

@@ -2,6 +2,7 @@
 lost. What ran is told by the jobs' own append-only log."""
 
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -13,21 +14,18 @@ from worksets.record import State
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-LIMITS = """
-import asyncio, sys
-from prefect.client.orchestration import get_client
-async def main():
-    async with get_client() as client:
-        for limit in await client.read_global_concurrency_limits(limit=200, offset=0):
-            print(limit.name, limit.limit, limit.active_slots)
-asyncio.run(main())
-"""
-
 
 def limits(site):
-    """Prefect's tag limits: limit and slots taken, by the name of the tag."""
-    lines = (line.split() for line in site.call("-c", LIMITS).splitlines())
-    return {name.removeprefix("tag:"): (int(limit), int(taken)) for name, limit, taken in lines}
+    """Prefect's tag limits of this installation: limit and slots taken, by the name of the tag."""
+    ours = f"@{site.db.installation()}"
+    return {
+        limit["name"].removeprefix("tag:").removesuffix(ours): (
+            limit["limit"],
+            int(limit["active_slots"]),
+        )
+        for limit in site.prefect.limits()
+        if limit["name"].endswith(ours)
+    }
 
 
 def slots(site):
@@ -57,8 +55,9 @@ def test_kill_9_then_the_next_poller_attaches(site):
     assert site.running_flows() == [] and site.db.leases() == {}
 
 
-def test_slots_come_back_after_a_kill_and_a_restart_of_the_server(site, prefect_server):
+def test_slots_come_back_after_a_kill_and_a_restart_of_the_server(site, prefect_server, server_log):
     """Prefect's leases lived in the killed server's memory; its counters are in the database."""
+    server_log.append("task_run_recorder - Error flushing .* 0 dropped")  # it is stopped in it
     site.configure(clusters=1, slots=3)
     worksets = [f"w{n}" for n in range(3)]
     for id_ in worksets:
@@ -190,3 +189,53 @@ def test_a_poller_that_slept_past_its_lease_touches_nothing_any_more(site):
     assert "changed hands" in log
     assert site.db.get("w1") == after, "it wrote nothing"
     site.assert_each_step_ran_once(["w1"])
+
+
+def test_the_defaults_of_a_teams_profile_change_nothing(site):
+    site.environment |= {
+        "PREFECT_FLOWS_DEFAULT_RETRIES": "2",
+        "PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS": "1",
+        "PREFECT_TASKS_DEFAULT_RETRIES": "2",
+        "PREFECT_TASKS_DEFAULT_RETRY_DELAY_SECONDS": "1",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
+        "PREFECT_LOCAL_STORAGE_PATH": str(site.folder / "kept"),
+    }
+    fail = {"stage": ["true"], "run": ["sh", "-c", "exit 65"], "export": ["true"]}
+    site.configure(clusters=1)
+    site.add("good", 1)
+    site.add("bad", 3)
+    site.configure(clusters=1, overrides={"pipelines": {"sleep-3": fail, **pipeline(site, 1)}})
+    site.finish(site.poller())
+    assert site.states() == {State.COMPLETE: 1, State.FAILED: 1}
+    for id_, state in (("good", "Completed"), ("bad", "DeadLetter")):
+        [run] = site.prefect.runs_of(id_)
+        assert (run["state_name"], run["run_count"]) == (state, 1)
+    assert not (site.folder / "kept").exists(), "records were written beside the state DB"
+
+
+def pipeline(site, seconds):
+    """The site's own pipeline of this many seconds."""
+    return {
+        f"sleep-{seconds}": {
+            step: site._step(step, seconds if step == "run" else 0)
+            for step in ("stage", "run", "export")
+        }
+    }
+
+
+def test_a_process_whose_own_lease_ran_out_does_not_end_its_own_runs(site):
+    """The state DB was locked for longer than the lease, or the machine slept."""
+    site.configure()
+    site.add("w1", 20)
+    poller = site.poller()
+    site.until(lambda: site.running() == {"w1"})
+    other = sqlite3.connect(site.folder / "state.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    time.sleep(12)
+    other.execute("COMMIT")
+    other.close()
+    log = site.finish(poller)
+    assert site.states() == {State.COMPLETE: 1}
+    site.assert_each_step_ran_once(["w1"])
+    assert "is gone" not in log
+    assert [run["state_type"] for run in site.prefect.runs_of("w1")] == ["COMPLETED"]

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -12,10 +13,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blocks.clusters import SubmitUncertain
-from blocks.slurm.cluster import SlurmCluster
-from blocks.slurm.script import job_script, submit_shell
-from blocks.slurm.transport import LocalTransport
+from blocks.clusters import SlurmCluster, SubmitUncertain
+from blocks.clusters.slurm.script import job_script, submit_shell
+from blocks.clusters.slurm.transport import LocalTransport
 from tests import slurm
 from worksets.errors import ClusterUnreachable, ConfigurationError, ErrorCategory
 from worksets.jobs import JobSpec, Manifest, Phase, StepCommand
@@ -89,6 +89,84 @@ def test_a_job_runs_its_steps_in_order_and_leaves_its_evidence(cluster, tmp_path
     assert (tmp_path / "ran").read_bytes().decode() == f"{hostile}\nrun\n"
     assert cluster.log_tail(name, Step.EXPORT) == "to the log"
     assert not Path("/tmp/pwned").exists()
+
+
+class AsNobody(LocalTransport):
+    """An ordinary user's shell: to root Slurm hides nothing."""
+
+    def _whole(self, script):
+        user = "setpriv --reuid=65534 --regid=65534 --clear-groups sh -s"
+        return f"{user} <<'its end'\n{super()._whole(script)}its end\n"
+
+
+def test_the_nodes_of_a_hidden_partition_count_and_one_that_is_not_there_is_named(two):
+    """C2: `sinfo` hides from an ordinary user what `squeue -a` shows."""
+    with tempfile.NamedTemporaryFile("w", prefix="slurm", suffix=".conf") as conf:
+        conf.write(two[0].conf.read_text())
+        conf.flush()
+        Path(conf.name).chmod(0o644)
+        cluster = on(two[0], "/work")
+        cluster.transport = AsNobody(environment={"SLURM_CONF": conf.name})
+        try:
+            two[0].call("scontrol", "update", "PartitionName=main", "Hidden=YES")
+            two[0].call("scontrol", "create", "PartitionName=empty")
+            assert cluster.capacity() == 64
+            assert "its largest nodes have" in _never(cluster, memory_gb_per_workset=65)
+            assert "no nodes in its partition empty" in _never(cluster, partition="empty")
+            assert "no partition mian: correct partition" in _never(cluster, partition="mian")
+        finally:
+            two[0].call("scontrol", "update", "PartitionName=main", "Hidden=NO")
+            two[0].call("scontrol", "delete", "PartitionName=empty")
+
+
+def _never(cluster, **fields):
+    other = cluster.model_copy(update=fields)
+    assert other.capacity() == 0
+    return other.view().never
+
+
+def test_a_job_whose_epilog_hangs_has_ended_by_its_markers(two, tmp_path):
+    """Slurm says COMPLETING as long as it runs, or as a process cannot be killed."""
+    epilog = tmp_path / "epilog"
+    epilog.write_text(f"#!/bin/sh\nwhile [ -e {epilog} ]; do sleep 0.1; done\n")
+    epilog.chmod(0o755)
+    conf = two[0].conf.read_text()
+    cluster = on(two[0], tmp_path / "work")
+    try:
+        two[0].conf.write_text(f"{conf}Epilog={epilog}\n")
+        two[0].call("scontrol", "reconfigure")
+        time.sleep(1)
+        cluster.submit(spec("epilog", 1, ("run", ("true",))))
+        status = until(cluster, "epilog.a1")
+        assert status.phase is Phase.ENDED and status.failed_step is None
+        said = two[0].call("squeue", "-h", "-t", "all", "-n", "epilog.a1", "-o", "%T").stdout
+        assert said.strip() == "COMPLETING"
+    finally:
+        epilog.unlink()
+        two[0].conf.write_text(conf)
+        two[0].call("scontrol", "reconfigure")
+
+
+def test_what_stands_still_says_so_with_what_to_do(two, tmp_path):
+    """C5: suspended by somebody; every node drained, which Slurm says in words, not in a code."""
+    cluster = on(two[0], tmp_path / "work")
+    cluster.submit(spec("still", 1, ("run", ("sleep", "2"))))
+    until(cluster, "still.a1", lambda status: status.phase is Phase.RUNNING)
+    id_ = two[0].call("squeue", "-h", "-n", "still.a1", "-o", "%i").stdout.strip()
+    two[0].call("scontrol", "suspend", id_)
+    status = until(cluster, "still.a1", lambda status: status.stuck)
+    assert status.phase is Phase.RUNNING and "scontrol resume" in status.stuck
+    two[0].call("scontrol", "resume", id_)
+    assert until(cluster, "still.a1").failed_step is None
+    node = f"nodename={two[0].node}"
+    two[0].call("scontrol", "update", node, "state=drain", "reason=test")
+    try:
+        cluster.submit(spec("drained", 1, ("run", ("true",))))
+        status = until(cluster, "drained.a1", lambda status: status.stuck)
+        assert status.phase is Phase.QUEUED and "sinfo -R" in status.stuck
+    finally:
+        two[0].call("scontrol", "update", node, "state=resume")
+    assert until(cluster, "drained.a1").failed_step is None
 
 
 def test_one_question_for_all_the_jobs_and_two_clusters_do_not_mix(two, tmp_path):
@@ -219,8 +297,8 @@ def test_sbatch_killed_in_its_first_milliseconds_submits_once_at_most(cluster, t
 
 def submit_and_die(cluster, job, after_s):
     """Hand the job in by a shell that is killed, with all its children, after some milliseconds."""
-    folder = cluster._job_dir(job.name)
-    paths = cluster.paths(job.workset_id, job.attempt)
+    folder = cluster.job_dir(job.name)
+    paths = cluster.paths(job.home, job.lineage, job.attempt)
     files = {
         paths.manifest: "{}",
         f"{folder}/steps": " ".join(step.step.value for step in job.steps),
@@ -326,7 +404,7 @@ def test_hostile_text_runs_nothing_and_confuses_no_parser_on_a_real_slurm(
     for name, (job, argv) in jobs.items():
         status = until(cluster, name)
         assert status.phase is Phase.ENDED and status.failed_step is None, status
-        folder = Path(cluster._job_dir(name))
+        folder = Path(cluster.job_dir(name))
         assert (folder / "run.log").read_bytes().decode().split("\0")[:-1] == argv
         manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
         assert manifest == job.manifest

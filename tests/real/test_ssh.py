@@ -3,19 +3,22 @@
 import os
 import pwd
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
-from blocks.slurm.cluster import SlurmCluster
-from blocks.slurm.ssh import SshTransport
-from blocks.slurm.transport import MayHaveReached
+from blocks.clusters import SlurmCluster
+from blocks.clusters.slurm.ssh import SshTransport
+from blocks.clusters.slurm.transport import MayHaveReached
 from tests import slurm
 from tests.real.test_slurm import spec, until
+from tests.services import free_port
 from tests.sshd import sshd
 from worksets.errors import ClusterUnreachable
 from worksets.jobs import Phase
@@ -157,6 +160,24 @@ def test_a_connection_that_broke_is_opened_again_and_a_script_on_its_way_may_hav
     assert way.run("echo two").stdout == "two\n"
 
 
+def test_a_connection_that_has_grown_old_is_made_anew_but_not_under_a_script(
+    way, server, monkeypatch
+):
+    """A key that was withdrawn opens nothing any more, though a connection is kept."""
+    assert way.run("echo one").stdout == "one\n"
+    before = connections(server)
+    monkeypatch.setattr("blocks.clusters.slurm.ssh.OLD_S", 0)
+    with ThreadPoolExecutor(1) as threads:
+        # made anew for the first, and kept while that one runs
+        slow = threads.submit(way.run, "sleep 1; echo slow")
+        time.sleep(0.5)
+        assert way.run("echo two").stdout == "two\n"
+        assert slow.result().stdout == "slow\n"
+    assert connections(server) == before + 1
+    assert way.run("echo three").stdout == "three\n"
+    assert connections(server) == before + 2
+
+
 def test_no_answer_in_time_may_have_reached(way):
     with pytest.raises(MayHaveReached, match=r"no answer for 0\.5 s"):
         way.run("sleep 20", timeout_s=0.5)
@@ -192,3 +213,81 @@ def test_worksets_jobs_on_a_slurm_cluster_behind_ssh(server, folder):
         assert until(cluster, "long.a1").phase in (Phase.VANISHED, Phase.ENDED)
         assert connections(server) == before + 1
         cluster.close()
+
+
+def test_no_session_is_aborted_for_one_that_sshd_does_not_let_in(folder):
+    """C8: MaxSessions 2, and six questions at once."""
+    with sshd(folder / "few", more="MaxSessions 2") as few:
+        way = SshTransport(**few.fields, connect_timeout_s=5)
+        try:
+            with ThreadPoolExecutor(6) as threads:
+                answers = list(threads.map(lambda n: way.run(f"sleep 1; echo {n}"), range(6)))
+            assert [answer.stdout.strip() for answer in answers] == list("012345")
+            assert connections(few) == 1
+        finally:
+            way.close()
+
+
+def test_a_jump_host_keeps_no_connection_whose_second_hop_fails(folder, server):
+    """C10."""
+    with sshd(folder / "gate") as gate:
+        far = {**server.fields, "port": free_port(), "known_hosts": server.fields["known_hosts"]}
+        way = SshTransport(**far, jump=gate.fields, connect_timeout_s=5)
+        for _ in range(4):
+            with pytest.raises(ClusterUnreachable):
+                way.run("true")
+        time.sleep(1)
+        children = psutil.Process(gate.process.pid).children(recursive=True)
+        assert len(children) <= 2, "one connection at most, of the last try"
+        way.close()
+        deadline = time.monotonic() + 10
+        while psutil.Process(gate.process.pid).children(recursive=True):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_a_banner_of_the_login_is_no_part_of_what_a_cluster_says(folder):
+    """C7: a quota banner decided the diagnosis, and `steps …` was taken for a marker."""
+    banner = "echo 'steps will be taken'; echo 'Disk quota: 90 % used' >&2"
+    more = f'ForceCommand {banner}; eval "$SSH_ORIGINAL_COMMAND"'
+    with sshd(folder / "loud", more=more) as loud:
+        way = SshTransport(**loud.fields, connect_timeout_s=5)
+        assert "steps will" in way.run("true").stdout
+        cluster = SlurmCluster(cluster_name="a", work_folder="/nowhere", transport=way)
+        try:
+            assert cluster._ask("asking", "echo hi") == "hi\n"
+            done = cluster._run("echo no >&2; exit 9")
+            assert (done.returncode, done.stdout, done.stderr) == (9, "", "no\n")
+        finally:
+            cluster.close()
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_key_with_a_passphrase_opens_the_way(server, folder, inline):
+    """C9."""
+    key = folder / f"locked-{inline}"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "open sesame", "-f", str(key)], check=True
+    )
+    allowed = server.folder / "authorized_keys"
+    allowed.write_text(allowed.read_text() + key.with_suffix(".pub").read_text())
+    own = {"key_file": "", "private_key": key.read_text()} if inline else {"key_file": str(key)}
+    fields = {**server.fields, **own}
+    way = SshTransport(**fields, passphrase="open sesame", connect_timeout_s=5)
+    try:
+        assert way.run("echo hi").stdout == "hi\n"
+    finally:
+        way.close()
+    locked = SshTransport(**fields, passphrase="wrong", connect_timeout_s=5)
+    with pytest.raises(ClusterUnreachable, match="the key for"):
+        locked.run("true")
+
+
+def test_the_file_of_known_hosts_may_have_spaces_in_its_path(server, folder):
+    known = folder / "our known hosts"
+    shutil.copy(server.folder / "known_hosts", known)
+    way = SshTransport(**{**server.fields, "known_hosts": str(known)}, connect_timeout_s=5)
+    try:
+        assert way.run("echo hi").stdout == "hi\n"
+    finally:
+        way.close()

@@ -17,12 +17,11 @@ from pathlib import Path
 
 from prefect.logging import disable_run_logger
 
-import blocks.host
-from blocks.host import Host
+import host.opening
+from blocks.clusters import ClusterWatch, SlurmCluster
 from blocks.settings import WorksetSettings
-from blocks.slurm.cluster import SlurmCluster
-from blocks.sqlite_state_db import SQLiteStateDB
-from blocks.watch import ClusterWatch
+from blocks.state_db import SQLiteStateDB
+from host import Host
 from tasks import settle as ending
 from tasks.dispatch import dispatch
 from tasks.monitor import monitor
@@ -115,7 +114,7 @@ def worker(plan, workset_id, point, seed):
         return pid
     here = host_of(plan)
     deadly(here, point, seed)
-    blocks.host._current.set(here)
+    host.opening._current.set(here)
     with disable_run_logger():
         asyncio.run(carry(here, workset_id))
     os._exit(0)

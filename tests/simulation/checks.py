@@ -2,6 +2,10 @@
 
 from worksets.record import HELD, STEPS, State
 
+HEARD_S = 180.0
+"""Seconds before an intent in which its cluster has answered somebody: the look's own ten, by
+clocks that may differ by 60 s, and 90 s for which a process may sleep before the intent."""
+
 
 class Checks:
     """Told of every write and of all that happens on the clusters."""
@@ -13,6 +17,8 @@ class Checks:
         self.live = {}
         self.ended_well = {}
         self.taken_away = set()
+        self.told = set()
+        self.answered = {}
 
     def _hold(self, lawful, what):
         if not lawful:
@@ -22,11 +28,14 @@ class Checks:
 
     def committed(self, before, after, by):
         """One record was replaced by the next; `by` is the process, '' the operator."""
-        id_, event = after.workset_id, after.history[-1].event
+        id_ = after.workset_id
+        # what leaves no trace in the history is about what people are told
+        event = "Told" if after.history == before.history else after.history[-1].event
         others = before.state in HELD and by not in ("", before.lock_owner)
         # Stopped is evidence, whoever brings it: after a request to cancel its job has ended
         self._hold(
-            not others or event in ("TakeOver", "ReleaseStale", "SetAffinity", "Stopped"),
+            not others
+            or event in ("TakeOver", "ReleaseStale", "SetAffinity", "Stopped", "Told", "Owe"),
             f"{id_}: {by} writes {event}, and {before.lock_owner} holds it",
         )
         self._hold(after.version == before.version + 1, f"{id_}: version is not one more")
@@ -50,6 +59,11 @@ class Checks:
             self.taken_away.discard(id_)
         if event == "Lock":
             self._hold(after.lock_owner in self.table.leases, f"{id_}: locked without a lease")
+        self._owed(before, after)
+        if event == "Begin":
+            at = self.answered.get(after.cluster_name, float("-inf"))
+            heard = self.world.now_s - at <= HEARD_S
+            self._hold(heard, f"{id_}: begun on {after.cluster_name}, of which nobody has heard")
         if before.state in HELD and after.state not in HELD:
             self._given_up(before, after)
         if after.state is State.COMPLETE:
@@ -57,6 +71,14 @@ class Checks:
             missing = [step for step in STEPS if step.value not in done]
             self._hold(not missing, f"{id_}: complete without {missing}")
         self._scopes()
+
+    def _owed(self, before, after):
+        id_ = after.workset_id
+        if after.state is State.FAILED and before.state is not State.FAILED:
+            self._hold(after.owed is not None, f"{id_}: a dead letter that nobody is to be told of")
+        if before.owed is not None and after.owed is None:
+            told = (id_, before.owed.message) in self.told
+            self._hold(told, f"{id_}: was not told, and is owed no more: {before.owed.message}")
 
     def _given_up(self, before, after):
         from_outside = after.history[-1].event == "ForceRelease" or (

@@ -8,20 +8,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from unittest.mock import PropertyMock, patch
 
-import blocks.slurm.cluster
+import blocks.clusters.slurm.cluster
 import flows.process_workset
 import tasks.dispatch
 import tasks.launch
 import tasks.settle
-from blocks.host import host
-from blocks.slurm.cluster import SlurmCluster
+import worksets.belief
+import worksets.outbox
+from blocks.clusters import ClusterWatch, SlurmCluster
 from blocks.state_db import WorksetStateDB
-from blocks.store import scope_is_full
+from blocks.state_db.store import scope_is_full
+from host import host
+from host.telling import Telling
 from tasks.settle import Outcome
 from tests.simulation.slurm import Folder
 from tests.simulation.store import ModelStateDB
 from worksets import events, lifecycle, transitions
 from worksets.errors import ClusterUnreachable
+from worksets.health import Health
 from worksets.jobs import JobStatus, Phase
 from worksets.record import HELD, STEPS, State, StepRun, WorksetRecord
 
@@ -228,7 +232,19 @@ def an_unanswered_question_is_an_end():
 
 @mutation
 def a_job_that_is_not_listed_is_gone_at_once():
-    yield patch.object(blocks.slurm.cluster, "FORGOTTEN_S", 0.0)
+    def believe(*args):
+        return worksets.belief.believe(*args[:-1], 0.0)
+
+    yield patch.object(blocks.clusters.slurm.cluster, "believe", believe)
+
+
+@mutation
+def an_end_without_its_marker_is_believed_at_once():
+    def believe(before, name, word, markers, now, late_s):
+        ended = word is not None and word.phase is Phase.ENDED
+        return worksets.belief.believe(before, name, word, markers, now, 0 if ended else late_s)
+
+    yield patch.object(blocks.clusters.slurm.cluster, "believe", believe)
 
 
 @mutation
@@ -242,3 +258,41 @@ def nobody_goes_on_with_what_a_dead_process_held():
         return []
 
     yield patch.object(tasks.launch, "orphans", orphans)
+
+
+@mutation
+def a_damaged_marker_raises():
+    real = blocks.clusters.slurm.cluster.parse_markers
+
+    def parse_markers(text, folders):
+        found = real(text, folders)
+        if any(markers.unreadable for markers in found.values()):
+            raise ValueError("a marker is damaged")
+        return found
+
+    yield patch.object(blocks.clusters.slurm.cluster, "parse_markers", parse_markers)
+
+
+@mutation
+def health_is_forgotten_and_no_look_comes_before_the_intent():
+    async def reach(_watch):
+        pass
+
+    yield patch.object(ClusterWatch, "reach", reach)
+    yield patch.object(Health, "unavailable", lambda _health, _now: "")
+
+
+@mutation
+def what_people_must_know_is_not_owed():
+    yield patch.object(worksets.outbox, "owing", lambda *_: {})
+
+
+@mutation
+def what_is_owed_counts_as_told_before_it_is():
+    real = Telling.deliver
+
+    async def deliver(telling, announcement, but_for):
+        took, _ = await real(telling, announcement, but_for)
+        return took, True
+
+    yield patch.object(Telling, "deliver", deliver)

@@ -13,14 +13,23 @@ import httpx
 import prefect.blocks.core
 from prefect.states import Failed
 
-import blocks.host
-import blocks.slurm.cluster
+import blocks.clusters.slurm.cluster
 import flows.poll_worksets
 import flows.process_workset
+import host.closing
+import host.lease
+import host.loading
+import host.opening
+import host.places
+import host.process
+import host.telling
 import tasks.cancel
+import tasks.deliveries
 import tasks.discover
+import tasks.discovery
 import tasks.dispatch
 import tasks.launch
+import tasks.monitor
 import tasks.recover
 import tasks.settle
 import tasks.validate
@@ -88,7 +97,7 @@ class Process:
             self.world.loop.continue_(self)
 
 
-class ModelHost(blocks.host.Host):
+class ModelHost(host.process.Host):
     """The real host, with the name of its simulated process."""
 
     def __init__(self, *args):
@@ -99,7 +108,7 @@ class ModelHost(blocks.host.Host):
 class ModelThreads:
     """Threads that are greenlets."""
 
-    def __init__(self, number):
+    def __init__(self, number, _what=""):
         self._free = asyncio.Semaphore(number)
 
     async def __call__(self, function, *args, **kwargs):
@@ -109,6 +118,30 @@ class ModelThreads:
         with anyio.CancelScope(shield=True):
             async with self._free:
                 return await process.world.in_thread(process, lambda: function(*args, **kwargs))
+
+    async def at(self, _thing, function, *args, **kwargs):
+        return await self(function, *args, **kwargs)
+
+
+class ModelAnnouncer:
+    """One channel, which is away now and then."""
+
+    def __init__(self, _channels):
+        pass
+
+    def tell(self, announcement):
+        pass
+
+    async def deliver(self, announcement, but_for):
+        process = PROCESS.get()
+        await asyncio.sleep(process.world.rng.uniform(0, 3))
+        if process.world.fault("a channel is away", 0.2):
+            return set(), False
+        process.scenario.checks.told.add((announcement.about, announcement.message))
+        return {"channel"}, True
+
+    async def close(self):
+        pass
 
 
 class Step:
@@ -194,7 +227,7 @@ async def _load(reference, _kind):
     return process.db if reference.startswith("model-db/") else process.clusters[reference]
 
 
-async def _load_source(_place):
+async def _load_source(_place, _call):
     return PROCESS.get().scenario.source
 
 
@@ -206,6 +239,11 @@ async def _arun_deployment(_name, *, parameters, idempotency_key, **_):
     process.scenario.deploy(idempotency_key, parameters)
     if world.fault("answer to a launch lost", 0.02):
         raise httpx.ReadTimeout("no answer from Prefect")
+
+
+def _sample(of, number):
+    """Chance that a seed plays again."""
+    return PROCESS.get().world.rng.sample(of, number)
 
 
 async def _nothing(*_):
@@ -224,17 +262,23 @@ def without_prefect():
     log = RunLog()
     steps = ("validate", "schedule", "lock", "dispatch", "monitor")
     stand_ins = [
-        (blocks.host, "Host", ModelHost),
-        (blocks.host, "Threads", ModelThreads),
-        (blocks.host, "emit_event", lambda **_: None),
-        (blocks.host, "_load", _load),
-        (blocks.host, "_load_source", _load_source),
-        (blocks.host, "_sign_run", _nothing),
-        (blocks.host, "cancelled_by_sigterm", nullcontext),
-        (blocks.slurm.cluster, "time", time),
+        (host.opening, "Host", ModelHost),
+        (host.process, "Threads", ModelThreads),
+        (host.lease, "Threads", ModelThreads),
+        (host.process, "LooseThreads", ModelThreads),
+        (host.closing, "LooseThreads", ModelThreads),
+        (host.places, "LooseThreads", ModelThreads),
+        (host.telling, "emit_event", lambda **_: None),
+        (host.telling, "Announcer", ModelAnnouncer),
+        (host.loading, "load", _load),
+        (host.loading, "load_source", _load_source),
+        (host.opening, "sign_run", _nothing),
+        (host.opening, "cancelled_by_sigterm", nullcontext),
+        (blocks.clusters.slurm.cluster, "time", time),
         (flows.poll_worksets, "time", time),
         (flows.poll_worksets, "process_workset", _process_workset),
-        (flows.poll_worksets, "discover", Step(tasks.discover.discover)),
+        (flows.poll_worksets, "SERVED", {}),
+        (tasks.discovery, "discover", Step(tasks.discover.discover)),
         (flows.poll_worksets, "recover", Step(tasks.recover.recover)),
         (flows.poll_worksets, "sync_limits", _nothing),
         # Prefect makes the same few words into slugs again and again
@@ -248,13 +292,14 @@ def without_prefect():
         (tasks.launch, "heed_cancelled_runs", _no_cancelled_runs),
         (tasks.validate, "parse_spec", _parse_spec),
         (tasks.discover, "parse_spec", _parse_spec),
+        (tasks.discover, "random", SimpleNamespace(sample=_sample)),
     ]
     stand_ins += [
         (flows.process_workset, step, Step(getattr(flows.process_workset, step))) for step in steps
     ]
     for module in (
         tasks.validate, tasks.dispatch, tasks.settle, tasks.launch, tasks.recover, tasks.discover,
-        tasks.cancel, flows.poll_worksets,
+        tasks.monitor, tasks.discovery, tasks.cancel, tasks.deliveries, flows.poll_worksets,
     ):  # fmt: skip
         stand_ins.append((module, "get_run_logger", lambda: log))
     with ExitStack() as stack:

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from blocks.folders import SpecMissing
+from blocks.folders import Found, SpecFile, SpecMissing
 from blocks.settings import WorksetSettings
 from tests.simulation.checks import Checks
 from tests.simulation.loop import SimulatedLoop
@@ -12,6 +12,7 @@ from tests.simulation.slurm import Slurm
 from tests.simulation.store import Table, model_state_db
 from tests.simulation.world import World
 from worksets.config import Customer, Pipeline, ProcessorConfig
+from worksets.delivery import Seen
 from worksets.errors import Refused, WorksetNotFound
 from worksets.leases import CLOCK_SKEW_S
 from worksets.record import FINAL
@@ -36,7 +37,7 @@ class Folders:
         return self.world.perform("folders", what, effect, error, error, 10.0)
 
     def find(self, _cursor):
-        return [(id_, f"{ROOT}/{id_}") for id_ in self.files], ""
+        return [Found(id_, f"{ROOT}/{id_}", "1") for id_ in self.files], ""
 
     def open(self, location):
         return _Folder(self, location.rpartition("/")[2])
@@ -47,6 +48,8 @@ class _Folder:
     place: Folders
     workset_id: str
 
+    source_root = "/worksets"
+
     @property
     def source(self):
         return f"/worksets/{self.workset_id}"
@@ -55,10 +58,10 @@ class _Folder:
         text = self.place.files.get(self.workset_id)
         if text is None:
             raise SpecMissing("there is no daylily_work.yaml")
-        return text
+        return SpecFile(text, "1")
 
-    def sizes(self, names):
-        return dict.fromkeys(names, 1)
+    def look(self, inputs):
+        return {entry.name: Seen(1, "1") for entry in inputs}
 
 
 class Scenario:
@@ -124,6 +127,7 @@ class Scenario:
         records = self.table.records
         unfinished = [id_ for id_ in self.names if id_ not in records]
         unfinished += [id_ for id_, record in records.items() if record.state not in FINAL]
+        unfinished += [id_ for id_, record in records.items() if record.owed]
         # an operator may bring a finished one back as long as he is there
         moving = any(job.active and not job.forgotten for s in self.slurms for job in s.jobs)
         if not unfinished and not moving and not self.world.in_the_air:

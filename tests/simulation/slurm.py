@@ -2,13 +2,15 @@
 a model. Its behaviour is what was seen of Slurm 22.05.
 """
 
+import base64
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from pydantic import PrivateAttr
 
-from blocks.slurm.cluster import SlurmCluster
-from blocks.slurm.transport import LocalTransport, MayHaveReached, Result
+from blocks.clusters import SlurmCluster
+from blocks.clusters.slurm.transport import LocalTransport, MayHaveReached, Result
 from worksets.errors import ClusterUnreachable
 
 WORK = "/work"
@@ -28,8 +30,11 @@ class Folder:
     claimed: bool = False
     job: str = ""
     sealed: bool = False
+    cancelled: bool = False
     starts: dict = field(default_factory=dict)
     exits: dict = field(default_factory=dict)
+    unseen: tuple = (0.0, 0.0)
+    """From when on its files are not seen, and until when (simulated time, s)."""
 
     def claim(self):
         """As `mkdir claim`."""
@@ -55,8 +60,12 @@ class Job:
     live: bool = False
 
     @property
-    def workset_id(self):
+    def home(self):
         return self.name.rpartition(".a")[0]
+
+    @property
+    def workset_id(self):
+        return self.home.rpartition(".")[0]
 
     @property
     def attempt(self):
@@ -87,11 +96,12 @@ class Slurm:
         if "@submitting" in shell:
             return self._submit(shell)
         if "scancel" in shell:
-            return self._cancel(re.search(r"--name=(\S+)", shell)[1])
+            name = re.search(r"--name=([^\s;]+)", shell)[1]
+            return self._cancel(name, "> cancelled" in shell)
         if shell.startswith("echo @ "):
             return Result(0, self._markers(shell), "")
         if shell.startswith("sinfo"):
-            return Result(0, f"n1|1000000|mixed|0/{self._cpus()}/0/64\n@\n", "")
+            return Result(0, f"n1|1000000|mixed|0/{self._cpus()}/0/64|main*\n@\n", "")
         if "sacct" in shell:
             return Result(0, self._accounting(), "")
         if "tail -c" in shell:
@@ -131,7 +141,7 @@ class Slurm:
             return
         job.state = "RUNNING"
         for attempt in job.seals:
-            self.folder(f"{job.workset_id}.a{attempt}").seal()
+            self.folder(f"{job.home}.a{attempt}").seal()
         if not self.folder(job.name).claim():
             self._end(job, "FAILED")
             return
@@ -210,27 +220,49 @@ class Slurm:
 
     def _markers(self, shell):
         lines = []
-        asked = re.findall(r"^echo @ (\S+)$.*?^  if (true|\[ -e)", shell, re.M | re.S)
-        for name, seal in asked:
+        for name in re.findall(r"^echo @ (\S+)$", shell, re.M):
             lines.append(f"@ {name}")
             folder = self.folders.get(name)
             if folder is None:
                 continue
-            if seal == "true" or folder.submitted:
+            if "echo sealed" in shell:
                 folder.seal()
-            if folder.steps:
-                lines.append(f"steps {folder.steps}")
-            if folder.job:
-                lines.append(f"job {folder.job}")
-            for step, at in folder.starts.items():
-                lines.append(f'{step}.start {{"at":"{at.isoformat()}"}}')
-            for step, (at, code) in folder.exits.items():
-                lines.append(f'{step}.exit {{"at":"{at.isoformat()}","code":{code}}}')
-            lines += ["sealed sealed"] * folder.sealed + ["claim"] * folder.claimed
+            files = {"steps": folder.steps, "job": folder.job}
+            starts, exits = self._seen(folder)
+            for step, at in starts.items():
+                files[f"{step}.start"] = f'{{"at":"{at.isoformat()}"}}'
+            for step, (at, code) in exits.items():
+                files[f"{step}.exit"] = f'{{"at":"{at.isoformat()}","code":{code}}}'
+            damaged = self.world.fault("a marker is damaged", 0.01) and next(iter(exits), "")
+            lines += [
+                f"{name} {packed(text) if name != f'{damaged}.exit' else ''}"
+                for name, text in files.items()
+                if text
+            ]
+            lines += [
+                what
+                for what in ("claimed", "sealed", "submitted", "cancelled")
+                if getattr(folder, what)
+            ]
         return "\n".join([*lines, ""])
 
-    def _cancel(self, name):
+    def _seen(self, folder):
+        """Its markers as the head node sees them: a shared file system may show them late."""
+        now_s = self.world.now_s
+        if now_s >= folder.unseen[1] and self.world.fault("markers are seen late", 0.05):
+            folder.unseen = (now_s - self.world.rng.uniform(0, 20), self.world.rng.uniform(1, 50))
+            folder.unseen = (folder.unseen[0], now_s + folder.unseen[1])
+        if now_s >= folder.unseen[1]:
+            return folder.starts, folder.exits
+        hidden_s = now_s - folder.unseen[0]
+        since = self.world.utc() - timedelta(seconds=hidden_s)
+        starts = {step: at for step, at in folder.starts.items() if at <= since}
+        exits = {step: end for step, end in folder.exits.items() if end[0] <= since}
+        return starts, exits
+
+    def _cancel(self, name, for_good):
         self.folder(name).seal()
+        self.folder(name).cancelled |= for_good
         for job in self.jobs:
             if job.name == name and job.active and not job.forgotten:
                 self.world.later(self.world.rng.uniform(0, 2), self._cancelled, job)
@@ -241,6 +273,10 @@ class Slurm:
             self._end(job, "CANCELLED")
 
 
+def packed(text):
+    return base64.b64encode(text.encode()).decode()
+
+
 class ModelTransport(LocalTransport):
     """The way to a `Slurm` of one simulated process."""
 
@@ -248,7 +284,7 @@ class ModelTransport(LocalTransport):
 
     def run(self, script, timeout_s=60):
         slurm = self._slurm
-        return slurm.world.perform(
+        answer = slurm.world.perform(
             slurm.name,
             _what(script),
             lambda: slurm.run(script),
@@ -256,10 +292,12 @@ class ModelTransport(LocalTransport):
             MayHaveReached(f"{slurm.name} did not answer"),
             timeout_s,
         )
+        slurm.checks.answered[slurm.name] = slurm.world.now_s
+        return answer
 
 
 def _what(shell):
-    name = re.search(r"--(?:job-)?name=(\S+)", shell)
+    name = re.search(r"--(?:job-)?name=([^\s;]+)", shell)
     if "@submitting" in shell:
         return f"sbatch {name[1]}"
     if "scancel" in shell:
@@ -280,6 +318,9 @@ class ModelCluster(SlurmCluster):
 
     def _prepare(self):
         self._prepared = True
+
+    def _run(self, shell):
+        return self.transport.run(shell)
 
 
 def cluster(slurm, limit):

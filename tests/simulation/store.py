@@ -5,10 +5,10 @@ import threading
 from pydantic import PrivateAttr
 
 from blocks.state_db import WorksetStateDB
-from blocks.store import VersionConflict, lease_over, scope_is_full
+from blocks.state_db.store import Known, VersionConflict, lease_over, scope_is_full
 from tests.simulation.loop import PROCESS
 from worksets.errors import TransientError
-from worksets.record import HELD, State
+from worksets.record import FINAL, HELD, State
 
 INDEX_KEEPS = 8
 """Versions of a record for the index to lag behind with."""
@@ -26,6 +26,12 @@ class Table:
         self.lag_s = lag_s
         self.mutex = threading.Lock()
         self._versions = {}
+        self.ids = 0
+
+    def new_id(self):
+        """By number, not by chance: a seed is played again letter by letter."""
+        self.ids += 1
+        return f"i{self.ids:05d}"
 
     def put(self, record):
         self.records[record.workset_id] = record
@@ -77,11 +83,17 @@ class ModelStateDB(WorksetStateDB):
             return []
         return self._do(f"read {ids}", lambda: [records[id_] for id_ in ids if id_ in records])
 
-    def _locations(self, workset_ids):
-        return {record.workset_id: record.location for record in self._many(workset_ids)}
+    def _known(self, workset_ids):
+        return {
+            record.workset_id: Known(
+                location=record.location, spec=record.delivery.spec, ended=record.state in FINAL
+            )
+            for record in self._many(workset_ids)
+        }
 
     def _commit(self, before, after, limits, alive_at):
         event, process = after.history[-1].event, PROCESS.get()
+        event = "Told" if after.history == before.history else event
         by = process.name if process else ""
         self._do(
             f"{event} {after.workset_id} v{after.version} f{after.fence} {after.state.value}",
@@ -138,6 +150,13 @@ class ModelStateDB(WorksetStateDB):
             counts[record.state.value] = counts.get(record.state.value, 0) + 1
         return counts
 
+    def _owed(self):
+        owed = self._do("owed", lambda: [r for r in self._table.records.values() if r.owed])
+        return sorted(owed, key=lambda record: record.workset_id)[:100]
+
+    def _put_owed(self, workset_id):
+        pass
+
     def _holders(self):
         return self._do(
             "holders", lambda: {scope: ids for scope, ids in self._table.holders.items() if ids}
@@ -146,8 +165,18 @@ class ModelStateDB(WorksetStateDB):
     def _get_note(self, key):
         return self._do("note", lambda: self._table.notes.get(key, ""))
 
+    def _first_note(self, key, text):
+        return self._do("first note", lambda: self._table.notes.setdefault(key, text))
+
     def _put_note(self, key, text):
         self._do("put note", lambda: self._table.notes.update({key: text}))
+
+    def _swap_note(self, key, before, after):
+        def swap():
+            if self._table.notes.get(key) == before:
+                self._table.notes[key] = after
+
+        self._do("swap note", swap)
 
     def _put_lease(self, lease):
         self._do("put lease", lambda: self._table.leases.update({lease.owner: lease}))
@@ -168,6 +197,7 @@ def model_state_db(table, now=None, perform=None, checks=None):
     """The block by which one process knows the table."""
     db = ModelStateDB()
     db._table, db._perform, db._checks = table, perform, checks
+    db._new_id = table.new_id
     if now is not None:
         db._now = now
     return db

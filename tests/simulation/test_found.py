@@ -5,16 +5,22 @@ from types import SimpleNamespace
 
 import pytest
 
-import blocks.host
-from blocks.slurm.cluster import SlurmCluster
-from blocks.slurm.transport import LocalTransport, Result
-from blocks.watch import ClusterWatch
+import host.opening
+from blocks.clusters import ClusterWatch, SlurmCluster
+from blocks.clusters.slurm.transport import LocalTransport, Result
 from tasks.dispatch import dispatch
 from tasks.settle import Progress, settle_error
 from tasks.validate import Validated
+from tests.simulation.slurm import packed
 from tests.simulation.store import Table, model_state_db
 from worksets.config import ProcessorConfig
-from worksets.errors import ClusterUnreachable, ConfigurationError, ErrorCategory, FenceLost
+from worksets.errors import (
+    ClusterUnreachable,
+    ConfigurationError,
+    ErrorCategory,
+    FenceLost,
+    JobUnknown,
+)
 from worksets.jobs import JobStatus, Phase
 from worksets.record import State, WorksetRecord
 
@@ -29,10 +35,13 @@ class Cluster(SlurmCluster):
     def submit(self, spec):
         self._told.append(f"submit {spec.name}")
 
-    def cancel(self, name):
+    def cancel(self, name, *, for_good=True):
         if self._unreachable:
             raise ClusterUnreachable("no route to host")
         self._told.append(f"seal {name}")
+
+    def capacity(self):
+        return None
 
     def observe(self, names):
         sealed = [name for name in names if f"seal {name}" in self._told]
@@ -59,14 +68,18 @@ def here(monkeypatch):
     async def call(function, *arguments, **named):
         return function(*arguments, **named)
 
+    async def at(_location, function, *arguments):
+        return function(*arguments)
+
     cluster = Cluster(cluster_name="a", work_folder="/w")
     cluster._told = []
     watch = ClusterWatch(cluster, call)
     found = SimpleNamespace(
-        db=db, call=call, cluster=cluster, owner="p", config=ProcessorConfig(),
+        db=db, call=call, at=at, cluster=cluster, owner="p", config=ProcessorConfig(),
         watch=lambda _name: watch, announce=lambda _: None,
+        outbox=SimpleNamespace(tell=lambda _: None),
     )  # fmt: skip
-    monkeypatch.setattr(blocks.host, "_current", SimpleNamespace(get=lambda: found))
+    monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))
     return found
 
 
@@ -89,7 +102,9 @@ async def test_a_refused_attempt_is_sealed_before_it_counts_as_never_started(her
     assert here.db.get("w").state is State.IN_PROGRESS, "its job may still arrive"
     here.cluster._unreachable = False
     assert (await settle_error(Progress("w", "dispatch", held.fence), error)).state is State.FAILED
-    assert here.cluster._told == ["seal w.a1"] and here.db.get("w").job_ended
+    assert (
+        here.cluster._told == [f"seal w.{here.db.get('w').uid}.a1"] and here.db.get("w").job_ended
+    )
 
 
 async def test_an_earlier_attempt_that_is_absent_is_sealed_before_the_next_begins(here):
@@ -99,7 +114,10 @@ async def test_an_earlier_attempt_that_is_absent_is_sealed_before_the_next_begin
     held = here.db.lock("w", "p", "a", "r", {})
     with pytest.raises(ConfigurationError):  # it has no file here: a job cannot be made
         await dispatch.fn(Validated(held, None), held)
-    assert here.cluster._told == ["seal w.a1"] and here.db.get("w").attempt == 2
+    assert (
+        here.cluster._told == [f"seal w.{here.db.get('w').uid}.a1"]
+        and here.db.get("w").attempt == 2
+    )
 
 
 class Forgetful(LocalTransport):
@@ -109,23 +127,50 @@ class Forgetful(LocalTransport):
     markers: str
 
     def run(self, script, timeout_s=60):
-        if script.startswith("squeue"):
+        if "squeue -h" in script:
             return Result(0, self.squeue, "")
         return Result(0, self.markers if "echo @" in script else "", "")
+
+
+class Told(SlurmCluster):
+    """What it hears comes without a frame."""
+
+    _block_type_slug = "told-slurm-cluster"
+
+    def _run(self, shell):
+        return self.transport.run(shell)
+
+
+JOB = f"steps {packed('stage')}\njob {packed('7')}\nclaimed\n"
 
 
 @pytest.mark.parametrize(
     ("squeue", "markers", "phase"),
     [
-        ("", "steps stage\nclaim\n", Phase.RUNNING),
+        ("", f"steps {packed('stage')}\nclaimed\n", Phase.RUNNING),
         # only its twin is listed, which found the attempt claimed
-        ("8|w.a1|FAILED|NonZeroExitCode\n", "steps stage\njob 7\nclaim\n", Phase.RUNNING),
-        ("7|w.a1|NODE_FAIL|None\n", "steps stage\njob 7\nclaim\n", Phase.VANISHED),
-        ("", "steps stage\nsealed sealed\nclaim\n", Phase.VANISHED),
+        ("8|w.a1|FAILED|NonZeroExitCode\n", JOB, Phase.RUNNING),
+        ("7|w.a1|NODE_FAIL|None\n", JOB, Phase.RUNNING),
+        ("7|w.a1|CANCELLED|None\n", f"{JOB}cancelled\n", Phase.VANISHED),
+        ("", f"steps {packed('stage')}\nsealed\nclaimed\n", Phase.VANISHED),
     ],
 )
 def test_a_claimed_job_that_slurm_does_not_list_is_not_gone_at_once(squeue, markers, phase):
-    cluster = SlurmCluster(cluster_name="a", work_folder="/w")
+    cluster = Told(cluster_name="a", work_folder="/w")
     cluster.transport = Forgetful(squeue=squeue, markers=f"@ w.a1\n{markers}")
     cluster._prepared = True
     assert cluster.observe(["w.a1"])["w.a1"].phase is phase
+
+
+async def test_one_job_that_cannot_be_known_makes_no_cluster_unreachable(here):
+    """B4: a damaged marker of one workset, and nothing was placed on its cluster any more."""
+    held = here.db.lock("w", "p", "a", "r", {})
+    here.db.begin("w", held.fence)
+    here.cluster.__dict__["observe"] = lambda names: {
+        name: JobStatus(name, Phase.UNKNOWN, note="/w/run.exit is empty") for name in names
+    }
+    with pytest.raises(JobUnknown, match=r"/w/run\.exit is empty") as error:
+        await dispatch.fn(Validated(held, None), held)
+    outcome = await settle_error(Progress("w", "dispatch", held.fence), error.value)
+    assert outcome.state is None and here.db.get("w").state is State.IN_PROGRESS
+    assert here.watch("a").health.failures == 0

@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.runs import run_seeds
 
-SEEDS = range(300)
+SEEDS = range(600)
 
 
 @pytest.mark.slow
@@ -18,13 +18,15 @@ def test_nothing_is_violated_and_every_kind_of_fault_has_happened():
     results = list(run_seeds(SEEDS))
     assert [(r.seed, r.violation) for r in results if r.violation] == []
     faults = sum((r.faults for r in results), Counter())
-    assert len(faults) == 35 and min(faults.values()) >= 3, faults
+    assert len(faults) == 38 and min(faults.values()) >= 3, faults
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mutation", sorted(MUTATIONS))
 def test_a_mutation_is_caught(mutation):
-    assert any(r.violation for r in run_seeds(SEEDS, mutation)), f"{mutation}: nobody noticed"
+    # most are seen within ten seeds; the rarest, a race of two pollers, in one of a few hundred
+    seeds = range(3000)
+    assert any(r.violation for r in run_seeds(seeds, mutation)), f"{mutation}: nobody noticed"
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from greenlet import getcurrent, greenlet
 
-from blocks.slurm.transport import Result
-from blocks.store import Lease
+from blocks.clusters.slurm.transport import Result
+from blocks.state_db import Lease
 from tests.simulation.loop import PROCESS
 from worksets.record import WorksetRecord
 
