@@ -51,6 +51,8 @@ class Host:
         self.owner = new_owner()
         self.watches: dict[str, ClusterWatch] = {}
         self.placeable: frozenset[str] = frozenset()
+        self.drained: dict[str, str] = {}
+        """Clusters that an operator has drained, with the reason."""
         self.live: set[str] = set()
         self.installation = ""
         self.look_again_at = math.inf
@@ -68,11 +70,13 @@ class Host:
         for name in sorted(self.placeable):
             watch = self.watches[name]
             view, room = watch.cluster.view(), watch.capacity
-            if watch.unreachable:
+            if why := self.drained.get(name):
+                view = view.model_copy(update={"unavailable": f"drained: {why}"})
+            elif watch.unreachable:
                 view = view.model_copy(update={"unavailable": watch.unreachable})
             elif room == 0 and not view.never:
-                why = "no node of it takes jobs now, or others have them all"
-                view = view.model_copy(update={"unavailable": view.unavailable or why})
+                no_room = "no node of it takes jobs now, or others have them all"
+                view = view.model_copy(update={"unavailable": view.unavailable or no_room})
             elif room is not None and room < view.max_concurrent_worksets:
                 view = view.model_copy(update={"max_concurrent_worksets": room})
             views.append(view)
@@ -122,6 +126,7 @@ class Host:
                 await close_cluster(old)
         # one that left the settings is still watched for what runs there, but not placed on
         self.placeable = frozenset(found)
+        self.drained = await self.call(self.db.drained, sorted(found))
         await self.places.refresh(self.settings.worksets)
         await self._look_at_clusters()
 

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
@@ -14,11 +15,11 @@ from local.private import private_folder
 from worksets.errors import WorksetError
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m local.ui", description=__doc__)
     parser.add_argument("--run-dir", type=Path, default=Path("run"))
     parser.add_argument("--stop", action="store_true", help="stop the server and return")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     folder = options.run_dir / "server"
     if options.stop:
         server.stop(folder)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from prefect import get_run_logger, runtime
 
 from host import host
+from tasks.operating import retry_by_hand
 from tasks.settle import Outcome
-from worksets.by_hand import Meaning, meaning
-from worksets.leases import is_stale
-from worksets.record import HELD, State
+from worksets.record import State
 
 REASON = "retried in Prefect's UI"
 
@@ -25,19 +24,12 @@ async def heed_retry(workset_id: str) -> Outcome | None:
         Refused: somebody was faster.
     """
     here = host()
-    record = await here.call(here.db.get, workset_id)
-    carried = workset_id in here.live
-    if record.state in HELD and not carried:
-        leases = await here.call(here.db.leases)
-        carried = not is_stale(record, leases, here.db.now()) and record.lock_owner != here.owner
-    what, text = meaning(record, carried)
-    if text:
-        get_run_logger().info("%s: %s", workset_id, text)
-    if what is Meaning.RESTORE:
-        await here.call(here.db.restore, workset_id, REASON)
-    elif what is Meaning.HASTEN:
-        await here.call(here.db.hasten, workset_id, REASON)
-    elif what is Meaning.NOTHING:
-        done = record.state if record.state is State.COMPLETE else State.READY
-        return Outcome(workset_id, done, text, record)
-    return None
+    live = workset_id in here.live
+    done = await here.call(retry_by_hand, here.db, workset_id, REASON, here.owner, live)
+    if done.text:
+        get_run_logger().info("%s: %s", workset_id, done.text)
+    if not done.refused:
+        return None
+    record = done.record
+    state = record.state if record.state is State.COMPLETE else State.READY
+    return Outcome(workset_id, state, done.text, record)

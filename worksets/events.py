@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from worksets.errors import ErrorCategory
-from worksets.record import AffinityReason, Exported, StepRun
+from worksets.record import AffinityReason, Exported, Priority, StepRun
 from worksets.registration import Description
 
 Exhausted = Literal["", "memory", "time"]
@@ -153,6 +153,14 @@ class SetAffinity:
 
 
 @dataclass(frozen=True)
+class SetPriority:
+    """An operator's word on how urgent it is; from then on it stands before its file's."""
+
+    priority: Priority
+    reason: str
+
+
+@dataclass(frozen=True)
 class Describe:
     """The workset's file says something new about how it is to be processed.
 
@@ -251,6 +259,7 @@ Event = (
     | Ignore
     | Restore
     | SetAffinity
+    | SetPriority
     | Describe
     | AwaitDelivery
     | Redelivered

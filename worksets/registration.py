@@ -58,6 +58,8 @@ class Description(Frozen):
         # what was not looked at is not forgotten
         seen = {key: text for key, text in dict(self.delivery).items() if text}
         fields["delivery"] = record.delivery.model_copy(update=seen)
+        if record.priority_by_hand:
+            del fields["priority"]
         if record.affinity_reason is not None:
             # the first word stands; set_cluster_affinity changes it, not the file
             del fields["preferred_cluster"], fields["cluster_required"]

@@ -22,6 +22,7 @@ from worksets.events import (
     Requeue,
     Restore,
     SetAffinity,
+    SetPriority,
     Stopped,
     Wait,
 )
@@ -164,6 +165,21 @@ def set_affinity(
         preferred_cluster=event.cluster_name,
         affinity_reason=event.reason,
         cluster_required=event.required,
+    )
+
+
+def set_priority(
+    record: WorksetRecord, event: SetPriority, now: datetime
+) -> WorksetRecord | Refusal:
+    if record.state not in UNFINISHED | {State.FAILED}:
+        return refuse(record, event)
+    return changed(
+        record,
+        event,
+        now,
+        f"{event.priority.value}: {event.reason}",
+        priority=event.priority,
+        priority_by_hand=True,
     )
 
 

@@ -37,6 +37,7 @@ from worksets.record import (
     UNFINISHED,
     AffinityReason,
     Exported,
+    Priority,
     State,
     StepRun,
     WorksetRecord,
@@ -261,6 +262,26 @@ class WorksetStateDB(Block, Store):
         text = _HEALTH.dump_json({**self.clusters_health(), **found}, exclude_defaults=True)
         self._put_note(HEALTH, text.decode())
 
+    def drain(self, cluster_name: str, reason: str) -> None:
+        """Have nothing new placed on a cluster, whatever its block says; what runs there goes on.
+
+        Raises:
+            ValueError: no reason is given.
+        """
+        if not reason:
+            raise ValueError(f"cluster {cluster_name}: say why it is drained")
+        self._put_note(_drained_key(cluster_name), reason)
+
+    def undrain(self, cluster_name: str) -> None:
+        """Take the operator's word back: it is placed on again."""
+        self._put_note(_drained_key(cluster_name), "")
+
+    def drained(self, cluster_names: Iterable[str]) -> dict[str, str]:
+        """Those of the clusters that an operator has drained, with the reason."""
+        keys = {_drained_key(name): name for name in cluster_names}
+        found = self._get_notes(list(keys))
+        return {keys[key]: reason for key, reason in found.items() if reason}
+
     def estimate_ratios(self, pipeline: str) -> tuple[float, ...]:
         """vCPU-hours taken by those expected, of the last worksets of a pipeline that finished."""
         return remembered(self._get_note(f"pipeline:{pipeline}"))
@@ -477,6 +498,14 @@ class WorksetStateDB(Block, Store):
             events.SetAffinity(cluster_name, AffinityReason(affinity_reason), required),
         )
 
+    def set_priority(self, workset_id: str, priority: Priority | str, reason: str) -> WorksetRecord:
+        """Say how urgent an unfinished workset or a dead letter is; its file says it no more.
+
+        Raises:
+            Refused: it has ended otherwise.
+        """
+        return self._transition(workset_id, events.SetPriority(Priority(priority), reason))
+
     def describe(self, workset_id: str, description: Description) -> WorksetRecord:
         """Take over what the workset's file says now; only while it is ready."""
         return self._transition(workset_id, events.Describe(description))
@@ -589,6 +618,10 @@ class WorksetStateDB(Block, Store):
             except Refused:
                 continue
         return changed
+
+
+def _drained_key(cluster_name: str) -> str:
+    return f"drained:{cluster_name}"
 
 
 def _settled_key(source: str, chunk: str) -> str:

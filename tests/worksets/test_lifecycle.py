@@ -15,6 +15,7 @@ from worksets.record import (
     STEPS,
     UNFINISHED,
     AffinityReason,
+    Priority,
     State,
     StepRun,
     WorksetRecord,
@@ -144,6 +145,7 @@ class LifeCycle(RuleBasedStateMachine):
             st.just(ev.Ignore("r")),
             st.builds(ev.Restore, st.just("r"), st.sampled_from([None, True, False])),
             st.just(ev.SetAffinity("a", AffinityReason.COST)),
+            st.builds(ev.SetPriority, st.sampled_from(Priority), st.just("r")),
             st.just(ev.Wait("r")),
             st.builds(ev.Fail, st.sampled_from(ErrorCategory), st.just("operator"), st.just("run")),
         )

@@ -1,0 +1,188 @@
+"""Commands that start, check and keep an installation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from cli import checking, doctor, output, usage
+from cli.options import COMMON, Common
+from cli.site import VARIABLE, is_file
+from worksets.errors import ConfigurationError
+
+TITLE: Final = "Keep"
+TEMPLATES: Final = Path(__file__).parent / "templates"
+KINDS: Final = {"workset": "daylily_work.yaml", "settings": "settings.yaml"}
+
+RunDir = Annotated[Path, Parameter(name="--run-dir")]
+
+
+def _file(common: Common) -> str:
+    """The settings file that is meant.
+
+    Raises:
+        ConfigurationError: a block is meant, or nothing.
+    """
+    import os
+
+    name = common.settings or os.environ.get(VARIABLE, "")
+    if not name or not is_file(name):
+        raise ConfigurationError(f"name a settings file: --settings FILE.yaml, or set {VARIABLE}")
+    return name
+
+
+def run(*, run_dir: RunDir = Path("run"), common: Common = COMMON) -> int:
+    """Process all worksets of the settings' folders, and end when nothing is left.
+
+    Starts Prefect's server in the run folder, unless PREFECT_API_URL names one.
+
+    Parameters
+    ----------
+    run_dir:
+        Where the server's files and the summary go.
+    """
+    from local.run import main
+
+    return main(["--settings", _file(common), "--run-dir", str(run_dir)])
+
+
+def serve(*, run_dir: RunDir = Path("run"), common: Common = COMMON) -> int:
+    """The same until Ctrl-C; Prefect's UI is the control room. Jobs go on; the next one attaches.
+
+    Parameters
+    ----------
+    run_dir:
+        Where the server's files and the summary go.
+    """
+    from local.run import main
+
+    return main(["--serve", "--settings", _file(common), "--run-dir", str(run_dir)])
+
+
+def ui(
+    *, run_dir: RunDir = Path("run"), stop: Annotated[bool, Parameter(negative="")] = False
+) -> int:
+    """Keep Prefect's server of a run up, to look around, until Ctrl-C.
+
+    Parameters
+    ----------
+    run_dir:
+        The folder of that run.
+    stop:
+        Stop the server instead.
+    """
+    from local.ui import main
+
+    return main(["--run-dir", str(run_dir), *(["--stop"] if stop else [])])
+
+
+def apply(*, common: Common = COMMON) -> int:
+    """Save a settings file as blocks on Prefect's server (PREFECT_API_URL); print what changed."""
+    import asyncio
+
+    from cli.applying import applied
+
+    rows = asyncio.run(applied(Path(_file(common))))
+    if common.json:
+        output.as_json(rows)
+        return 0
+    for one in rows:
+        output.note(f"{one['block']}: {one['told']}")
+    return 0
+
+
+def check(
+    what: Path,
+    *,
+    files: bool = True,
+    common: Common = COMMON,
+) -> int:
+    """Is a workset, its YAML file, or a settings file right? Exit code 0: it is.
+
+    Needs no server, and changes nothing. With --settings, a workset is judged as a poll would.
+
+    Parameters
+    ----------
+    what:
+        A workset's folder, a daylily_work.yaml, or a settings file.
+    files:
+        Look at the FASTQ files too.
+    """
+    found = checking.check(what, common.settings, files)
+    if common.json:
+        output.as_json(found)
+    else:
+        for text in found["mistakes"]:
+            output.trouble(text)
+        for text in found["warnings"]:
+            output.note("warning: ", text, style="yellow")
+        if found["right"]:
+            output.note(f"{what}: right: {found['told']}")
+    return 0 if found["right"] else 1
+
+
+def new(kind: str, path: Path | None = None, *, common: Common = COMMON) -> int:
+    """Write an annotated file to begin with: `new workset [FOLDER]`, `new settings [FILE]`.
+
+    Parameters
+    ----------
+    kind:
+        workset or settings.
+    path:
+        Where; for a workset its folder.
+    """
+    if kind not in KINDS:
+        raise ConfigurationError(f"{kind!r} is nothing to write; write `workset` or `settings`")
+    if kind == "workset":
+        target = (path or Path()) / KINDS[kind]
+    else:
+        target = path or Path(KINDS[kind])
+    text = (TEMPLATES / KINDS[kind]).read_text(encoding="utf-8")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigurationError(f"{target} is there already; it is left as it is") from None
+    except OSError as error:
+        raise ConfigurationError(f"{target} cannot be written: {error.strerror}") from None
+    if common.json:
+        output.as_json({"written": str(target)})
+    else:
+        output.note(f"written: {target}; edit it, then: worksets check {target}")
+    return 0
+
+
+def clean(
+    *,
+    run_dir: RunDir = Path("run"),
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False,
+) -> int:
+    """Forget a run folder: server, state DB, clusters' files. Results stay; asks where it matters.
+
+    Parameters
+    ----------
+    run_dir:
+        The folder.
+    yes:
+        Do not ask.
+    """
+    from local.clean import main
+
+    return main(["--run-dir", str(run_dir), *(["--yes"] if yes else [])])
+
+
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
+    run,
+    serve,
+    ui,
+    check,
+    apply,
+    new,
+    usage.usage,
+    doctor.doctor,
+    clean,
+)

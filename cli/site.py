@@ -1,0 +1,125 @@
+"""The installation that a command is about: its settings, its state DB and its clusters."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from blocks.clusters import Cluster
+from blocks.settings import WorksetSettings
+from blocks.state_db import WorksetStateDB
+from worksets.capacity import ClusterView, Limits
+from worksets.errors import ConfigurationError
+from worksets.health import Health
+from worksets.record import WorksetRecord
+
+VARIABLE: Final = "WORKSETS_SETTINGS"
+BLOCK: Final = "default"
+
+
+@dataclass(frozen=True)
+class Site:
+    """One installation, as a settings file or a settings block describes it."""
+
+    name: str
+    settings: WorksetSettings
+    db: WorksetStateDB
+    clusters: list[Cluster]
+
+    def cluster(self, name: str) -> Cluster:
+        """The cluster of this name, for our installation's jobs.
+
+        Raises:
+            ConfigurationError: the settings have none.
+        """
+        for cluster in self.clusters:
+            if cluster.cluster_name == name:
+                return cluster.of(self.db.installation())
+        known = ", ".join(sorted(c.cluster_name for c in self.clusters)) or "none"
+        raise ConfigurationError(f"there is no cluster {name!r} in {self.name}; there are {known}")
+
+    def health(self) -> Mapping[str, Health]:
+        return self.db.clusters_health()
+
+    def views(self) -> list[ClusterView]:
+        """The clusters as a poller would see them, by what is known of their health."""
+        health = self.health()
+        drained = self.db.drained(cluster.cluster_name for cluster in self.clusters)
+        found = []
+        for cluster in self.clusters:
+            view, name = cluster.view(), cluster.cluster_name
+            trouble = f"drained: {drained[name]}" if name in drained else ""
+            trouble = trouble or health.get(name, Health()).trouble
+            found.append(view.model_copy(update={"unavailable": trouble}) if trouble else view)
+        return found
+
+    def limits(self, views: Iterable[ClusterView]) -> Limits:
+        return self.settings.limits(self.settings.processor, list(views))
+
+    def held_counts(self) -> dict[str, int]:
+        return self.db.holder_counts()
+
+    def record(self, workset_id: str) -> WorksetRecord:
+        return self.db.get(workset_id)
+
+
+def open_site(settings: str | None, *, may_be_new: bool = False) -> Site:
+    """The site of a settings file (a path), or of a settings block on Prefect's server (a name).
+
+    None: what `WORKSETS_SETTINGS` names, else the block `default`. `may_be_new`: a state DB that
+    is not there yet is made.
+
+    Raises:
+        ConfigurationError: there is no such file or block, it is not right, or its state DB is not
+            there yet.
+    """
+    name = settings or os.environ.get(VARIABLE) or BLOCK
+    if is_file(name):
+        from local import settings_file
+
+        found, db, clusters = settings_file.read(Path(name), Path.cwd())
+    else:
+        found, db, clusters = asyncio.run(_loaded(name))
+    if not may_be_new:
+        _require_there(db)
+    return Site(name, found, db, clusters)
+
+
+def is_file(name: str) -> bool:
+    """Whether a text names a settings file, and not a block: names of blocks have no dot."""
+    return "/" in name or "." in name
+
+
+def _require_there(db: WorksetStateDB) -> None:
+    """Refuse a file that would only now be made: somebody stands in another folder."""
+    path = getattr(db, "path", None)
+    if isinstance(path, str) and not Path(path).expanduser().exists():
+        raise ConfigurationError(
+            f"there is no state DB at {Path(path).expanduser().absolute()}: has anything run with "
+            f"these settings yet? Relative paths in a settings file count from the folder in which "
+            f"the command runs"
+        )
+
+
+async def _loaded(name: str) -> tuple[WorksetSettings, WorksetStateDB, list[Cluster]]:
+    """The blocks of a settings block."""
+    from prefect.settings import get_current_settings
+
+    from host import load_settings, loading
+
+    if not get_current_settings().api.url:
+        raise ConfigurationError(
+            f"which installation is meant? Give --settings FILE, or set {VARIABLE}; or set "
+            f"PREFECT_API_URL to the server that has the settings block {name!r}"
+        )
+
+    def failed(reference: str, error: ConfigurationError) -> None:
+        return None  # the others can be looked at
+
+    settings = await load_settings(name)
+    db = await loading.load(settings.state_db, WorksetStateDB)  # type: ignore[type-abstract]
+    return settings, db, await loading.load_clusters(settings, failed)

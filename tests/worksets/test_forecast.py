@@ -1,0 +1,127 @@
+"""What the forecast keeps to: the limits, the order of the plan, and what it does not know."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worksets.capacity import ClusterView, Limits
+from worksets.costs import PlacementPolicy
+from worksets.forecast import MOMENTS, OVERDUE, forecast
+from worksets.placement import plan
+from worksets.record import Estimates, HistoryEntry, Priority, State, WorksetRecord
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+POLICY = PlacementPolicy()
+
+
+def workset(n, hours=1.0, **more):
+    return WorksetRecord(
+        workset_id=f"w{n}",
+        customer_id=more.pop("customer", "acme"),
+        location=f"file:///data/w{n}",
+        estimates=Estimates(vcpus=1, vcpu_hours=hours),
+        created_at=NOW - timedelta(minutes=n),
+        updated_at=more.pop("updated_at", NOW),
+        **more,
+    )
+
+
+def running(n, hours, since, cluster="a"):
+    return workset(
+        n,
+        hours,
+        state=State.IN_PROGRESS,
+        cluster_name=cluster,
+        lock_owner="p",
+        job_ended=False,
+        history=(HistoryEntry(at=since, event="Begin"),),
+    )
+
+
+def foretold(waiting, held=(), slots=1, most=100, customers=None, price=0.5):
+    views = [ClusterView(name="a", max_concurrent_worksets=slots, price_per_vcpu_hour=price)]
+    limits = Limits(max_worksets=most, clusters={"a": slots}, customers=customers or {})
+    weights = {"acme": 1.0, "borealis": 1.0}
+    return forecast(waiting, held, views, limits, weights, POLICY, NOW)
+
+
+def at(hours):
+    return NOW + timedelta(hours=hours)
+
+
+def test_one_slot_is_given_to_one_after_the_other():
+    found = foretold([workset(3, 2.0), workset(2, 1.0), workset(1, 4.0)])
+    spans = sorted((e.starts, e.ends) for e in found.values())
+    assert spans == [(at(0), at(2)), (at(2), at(3)), (at(3), at(7))]
+    assert {e.workset_id: e.usd for e in found.values()} == {"w3": 1.0, "w2": 0.5, "w1": 2.0}
+
+
+def test_what_runs_is_waited_for_and_what_is_overdue_takes_a_tenth_more():
+    found = foretold([workset(1)], [running(9, 2.0, at(-0.5))])
+    assert found["w1"].starts == at(1.5)
+    late = foretold([workset(1)], [running(9, 2.0, at(-5))])
+    assert late["w1"].starts == at(2.0 * OVERDUE)
+
+
+def test_a_retry_is_not_before_its_time_and_files_that_are_on_their_way_are_not_foretold():
+    retry = workset(1, state=State.RETRYING, retry_after=at(3))
+    found = foretold([retry, workset(2, awaits="x.fastq.gz is missing")])
+    assert found.keys() == {"w1"} and found["w1"].starts == at(3)
+
+
+def test_what_never_starts_is_left_out():
+    found = foretold([workset(1, preferred_cluster="b", cluster_required=True), workset(2)])
+    assert found.keys() == {"w2"}
+
+
+def test_without_any_known_duration_only_what_starts_at_once_is_foretold():
+    found = foretold([workset(n, 0.0) for n in range(3)])
+    assert len(found) == 1
+    (only,) = found.values()
+    assert (only.starts, only.ends, only.usd) == (NOW, None, None)
+
+
+def test_one_of_unknown_duration_is_believed_to_take_as_long_as_the_others():
+    found = foretold([workset(2, 0.0, priority=Priority.URGENT), workset(1, 4.0)])
+    assert found["w2"].starts == NOW and found["w2"].ends is None
+    assert found["w1"].starts == at(4)
+
+
+worksets = st.lists(
+    st.builds(
+        lambda hours, customer, priority: (hours, customer, priority),
+        st.sampled_from([0.5, 1.0, 7.0]),
+        st.sampled_from(["acme", "borealis"]),
+        st.sampled_from(Priority),
+    ),
+    max_size=12,
+)
+
+
+@given(worksets, st.integers(1, 3), st.integers(1, 3), st.integers(1, 2))
+def test_all_are_foretold_and_no_limit_is_ever_passed(entries, slots, most, of_acme):
+    waiting = [workset(n, h, customer=c, priority=p) for n, (h, c, p) in enumerate(entries)]
+    found = foretold(waiting, (), slots, most, {"acme": of_acme})
+    assert found.keys() == {w.workset_id for w in waiting}
+    customer = {w.workset_id: w.customer_id for w in waiting}
+    for one in found.values():
+        there = [e for e in found.values() if e.starts <= one.starts < e.ends]
+        assert len(there) <= min(slots, most)
+        assert sum(customer[e.workset_id] == "acme" for e in there) <= of_acme
+        assert one.starts >= NOW
+
+
+def test_a_thousand_are_foretold_in_few_moments(monkeypatch):
+    asked = 0
+
+    def counted(*given):
+        nonlocal asked
+        asked += 1
+        return plan(*given)
+
+    monkeypatch.setattr("worksets.forecast.plan", counted)
+    found = foretold([workset(n, 1.0 + n % 7) for n in range(1000)], slots=30, most=30)
+    assert len(found) == 1000 and asked <= MOMENTS + 10
+    length = sum(1.0 + n % 7 for n in range(1000)) / 30
+    assert at(length - 7) <= max(e.starts for e in found.values()) <= at(length * 1.02)

@@ -1,0 +1,134 @@
+"""When waiting worksets will start and end, where, and for how much: `plan` on a virtual clock.
+
+A guess, and only as good as the durations: those of the settings' table for a pipeline, corrected
+by what finished worksets took. Where many wait, the slots that come free one after the other are
+given away together, a number of times, so that a thousand waiting worksets take a second and not a
+minute; each is still believed to begin when its slot comes free.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Final
+
+from worksets.capacity import ClusterView, Fit, Limits
+from worksets.costs import Costs, PlacementPolicy
+from worksets.placement import plan
+from worksets.record import State, WorksetRecord, scopes_of
+
+MOMENTS: Final = 60
+"""Times at which slots are given away anew, at the most."""
+OVERDUE: Final = 0.1
+"""A job that has taken longer than expected is believed to take this part of that once more."""
+
+
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is expected of one workset. `ends` and `usd` are None where nothing is known of it."""
+
+    workset_id: str
+    cluster_name: str
+    starts: datetime
+    ends: datetime | None = None
+    usd: float | None = None
+
+
+def hours(record: WorksetRecord) -> float | None:
+    """How long a workset's job is expected to take; None: nobody knows."""
+    expected = record.estimates.duration_hours
+    return expected if expected > 0 else None
+
+
+def began_at(record: WorksetRecord) -> datetime:
+    """When the attempt of a held workset began, or since when it is held."""
+    for entry in reversed(record.history):
+        if entry.event in ("Begin", "Lock"):
+            return entry.at
+    return record.updated_at
+
+
+def expected_end(record: WorksetRecord, now: datetime, otherwise_h: float) -> datetime:
+    """When a held workset's job will end; `otherwise_h` hours where nothing is known of it."""
+    length = timedelta(hours=hours(record) or otherwise_h)
+    return max(began_at(record) + length, now + OVERDUE * length)
+
+
+def forecast(
+    waiting: Iterable[WorksetRecord],
+    held: Iterable[WorksetRecord],
+    clusters: Sequence[ClusterView],
+    limits: Limits,
+    customers: Mapping[str, float],
+    policy: PlacementPolicy,
+    now: datetime,
+) -> dict[str, Expected]:
+    """What is expected of the waiting worksets, `ready` and `retrying`, by their ids.
+
+    Those that cannot start as things are, or whose files are on their way, are left out. Where
+    the duration of none is known, only what starts at once is foretold.
+    """
+    held, waiting = list(held), list(waiting)
+    known = [length for r in (*held, *waiting) if (length := hours(r)) is not None]
+    usual_h = median(known) if known else None
+    ready = [r for r in waiting if r.state is State.READY and not r.awaits]
+    later = [(r.retry_after or now, r.workset_id, r) for r in waiting if r.state is State.RETRYING]
+    heapq.heapify(later)
+    counts: Counter[str] = Counter(scope for record in held for scope in record.scopes)
+    ends: list[tuple[datetime, str, frozenset[str]]] = []
+    if usual_h is not None:
+        ends = [(expected_end(r, now, usual_h), r.cluster_name, r.scopes) for r in held]
+    heapq.heapify(ends)
+    costs = Costs(Fit(clusters), policy)
+    found: dict[str, Expected] = {}
+    freed: dict[str, list[datetime]] = {}
+    at_once = max(1, (len(ready) + len(later) + len(ends)) // MOMENTS)
+    while True:
+        by_id = {record.workset_id: record for record in ready}
+        for decision in plan(ready, clusters, counts, limits, customers, policy, now):
+            if decision.action != "start":
+                continue
+            record = by_id[decision.workset_id]
+            since = freed.get(decision.cluster_name)
+            begins = max(since.pop(0) if since else now, record.retry_after or NEVER)
+            expected = _started(record, decision.cluster_name, costs, begins)
+            found[record.workset_id] = expected
+            scopes = scopes_of(decision.cluster_name, record.customer_id)
+            counts.update(scopes)
+            if usual_h is not None:
+                end = expected.ends or begins + timedelta(hours=usual_h)
+                heapq.heappush(ends, (end, decision.cluster_name, scopes))
+        ready = [record for record in ready if record.workset_id not in found]
+        if not ready and not later:
+            return found
+        # the next moment: several ends are one, where there are many
+        times = [ends[0][0]] if ends else []
+        if later:
+            times.append(later[0][0])
+        if not times:
+            return found
+        now, freed, over = max(now, min(times)), {}, 0
+        while ends and (over < at_once or ends[0][0] <= now):
+            end, cluster, scopes = heapq.heappop(ends)
+            now, over = max(now, end), over + 1
+            freed.setdefault(cluster, []).append(end)
+            counts.subtract(scopes)
+        while later and later[0][0] <= now:
+            record = heapq.heappop(later)[2]
+            ready.append(record.model_copy(update={"state": State.READY}))
+
+
+def _started(record: WorksetRecord, cluster: str, costs: Costs, now: datetime) -> Expected:
+    length = hours(record)
+    if length is None:
+        return Expected(record.workset_id, cluster, now)
+    n = next(n for n, view in enumerate(costs.fit.clusters) if view.name == cluster)
+    usd = sum(costs.usd(record, 1 << n)[n])
+    return Expected(record.workset_id, cluster, now, now + timedelta(hours=length), usd)
