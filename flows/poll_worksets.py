@@ -9,27 +9,22 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from prefect import Flow, flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
 
-from flows.cancel_workset import cancel_workset
 from flows.dead_letters import list_dead_letters, redrive_worksets
+from flows.operators import cancel_workset, drain_cluster, register_worksets, set_priority
 from flows.process_workset import process_workset
 from host import AnotherInstallation, Host, open_host
-from tasks.launch import PROCESS_WORKSET, Launcher
+from tasks.launch import POLL_WORKSETS, PROCESS_WORKSET, Launcher, launching
+from tasks.naming import name_of_poll, rename_poll
 from tasks.recover import recover
 from tasks.sync_limits import sync_limits
 from worksets.config import Launch, ProcessorConfig
 from worksets.polling import Stop, nothing_left, pause_s
 
-SERVED: Final[dict[str, Flow[Any, Any]]] = {
-    PROCESS_WORKSET: process_workset,
-    "list-dead-letters": list_dead_letters,
-    "redrive-worksets": redrive_worksets,
-    "cancel-workset": cancel_workset,
-}
-"""Deployments whose runs, whoever asks for them, run in the poller."""
 
-
-@flow(name="poll_worksets", retries=0, persist_result=False)
+@flow(name="poll_worksets", flow_run_name=name_of_poll, retries=0, persist_result=False)
 async def poll_worksets(
     config: ProcessorConfig | None = None,
     settings: str = "default",
@@ -37,12 +32,12 @@ async def poll_worksets(
     duration_seconds: float | None = None,
     until_done: bool = False,
     launch: Launch = "inline",
-) -> dict[str, Any]:
+) -> dict[str, Any] | State[Any]:
     """Start every workset that may run, again and again, until told to stop.
 
     Without a bound it runs for ever. A cycle never waits for a running workset; when the last
     cycle is over, the worksets that run in this process are waited for. Any number of pollers may
-    run at once: the state DB decides.
+    run at once: the state DB decides. In a process that polls already, it is one look, at once.
 
     Args:
         config: How this processor works; empty: as the settings say.
@@ -52,31 +47,32 @@ async def poll_worksets(
         until_done: Stop when nothing is left that could start or is running.
         launch: `inline`: worksets run in this process; `deployment`: each is its own flow run.
     """
+    stop = Stop(cycles, duration_seconds, until_done)
     async with open_host(settings, config) as here:
-        stop = Stop(cycles, duration_seconds, until_done)
-        launcher = Launcher(
-            here,
-            process_workset,
-            launch,
-            served=SERVED if launch == "inline" else {},
-            tell_of_every_look=stop.bounded,
-        )
-        await launcher.serving.open(PROCESS_WORKSET)
-        watches = [
-            asyncio.create_task(launcher.watch_for_cancellations()),
-            asyncio.create_task(launcher.serving.watch()),
-        ]
-        try:
-            ran = await _cycles(here, launcher, stop)
-            await launcher.drain()
-        finally:
-            for watch in watches:
-                watch.cancel()
-            await launcher.stop()
-            await launcher.serving.close()
+        async with launching(here, process_workset, launch, SERVED) as launcher:
+            if launcher.polled:
+                return await launcher.look_now()
+            before = launcher.started
+            with launcher.polling(tell_of_every_look=stop.bounded):
+                ran = await _cycles(here, launcher, stop)
         if ran.error is not None:
             raise ran.error
-        return {"cycles": ran.cycles, "started": launcher.started}
+        if launcher.cancelled:
+            return Cancelled(message="cancelled by hand; its worksets' jobs go on")
+        return {"cycles": ran.cycles, "started": launcher.started - before}
+
+
+SERVED: Final[dict[str, Flow[Any, Any]]] = {
+    PROCESS_WORKSET: process_workset,
+    POLL_WORKSETS: poll_worksets,
+    "list-dead-letters": list_dead_letters,
+    "redrive-worksets": redrive_worksets,
+    "cancel-workset": cancel_workset,
+    "set-priority": set_priority,
+    "register-worksets": register_worksets,
+    "drain-cluster": drain_cluster,
+}
+"""Deployments whose runs, whoever asks for them, run in the poller."""
 
 
 @dataclass
@@ -89,17 +85,20 @@ class Ran:
 
 async def _cycles(here: Host, launcher: Launcher, stop: Stop) -> Ran:
     began, ran, discovery = time.monotonic(), Ran(), launcher.discovery
+    before = launcher.started
     while True:
         ran.cycles += 1
         await _guarded(ran, _full_cycle(here, launcher))
+        launcher.looked.set()
+        await rename_poll(launcher.started - before)
         next_full = time.monotonic() + here.config.poll_interval_seconds
-        while True:
+        while not launcher.asked_to_look:
             elapsed = time.monotonic() - began
             # a poll that ends first starts what its looks find
             looks_s = discovery.looks_for_s() if stop.bounded else 0.0
-            if looks_s <= 0:
+            if launcher.cancelled or looks_s <= 0:
                 ran.error = ran.error or discovery.error
-                if stop.after_cycle(ran.cycles, elapsed):
+                if launcher.cancelled or stop.after_cycle(ran.cycles, elapsed):
                     return ran
                 if stop.until_done and ran.error is None and await _nothing_left(here, launcher):
                     return ran
@@ -113,7 +112,10 @@ async def _cycles(here: Host, launcher: Launcher, stop: Stop) -> Ran:
 
 
 async def _full_cycle(here: Host, launcher: Launcher) -> None:
+    launcher.looked.clear()
+    launcher.asked_to_look = False
     await here.refresh()
+    await launcher.heed_its_run()
     launcher.discovery.begin()
     here.outbox.begin()
     gone = await recover()

@@ -89,6 +89,7 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
     from rich.console import Console
 
     from flows.poll_worksets import poll_worksets
+    from flows.serve_worksets import serve_worksets
     from local import progress, settings_file
     from local.summary import summarize
     from local.worksets import Worksets
@@ -123,7 +124,10 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
             "Cancel. Ctrl-C stops this; jobs go on.",
         )
     try:
-        await poll_worksets(settings=name, until_done=not options.serve)
+        if options.serve:
+            await serve_worksets(name)
+        else:
+            await poll_worksets(settings=name, until_done=True)
     finally:
         done.set()
         await display

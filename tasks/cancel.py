@@ -21,10 +21,10 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Crashed
 
 from host import Host, process_tag
+from tasks.logs import run_log
 from worksets.announcements import of_workset
 from worksets.errors import ClusterUnreachable, Refused, WorksetError, WorksetNotFound
 from worksets.jobs import Phase
@@ -53,7 +53,7 @@ async def heed_cancelled_runs(here: Host) -> list[str]:
                 if workset_id := await _heed(here, client, run, asked):
                     asked.append(workset_id)
             except Exception:  # one that cannot be heeded now holds up no other
-                get_run_logger().exception(
+                run_log().exception(
                     "the run %s (%s) was cancelled, and its workset is not yet: tried again",
                     run.name, run.id,
                 )  # fmt: skip
@@ -111,7 +111,7 @@ async def _request(here: Host, workset_id: str, run_name: str) -> bool:
         await here.call(here.db.cancel, workset_id, f"the run {run_name} was cancelled in Prefect")
     except (Refused, WorksetNotFound):
         return False  # it has ended, or somebody was faster
-    get_run_logger().warning("%s is to be cancelled, as the run %s was", workset_id, run_name)
+    run_log().warning("%s is to be cancelled, as the run %s was", workset_id, run_name)
     return True
 
 
@@ -120,7 +120,7 @@ async def stop_job(here: Host, record: WorksetRecord) -> None:
 
     One that cannot be stopped now is stopped in a later cycle: the request stays.
     """
-    log = get_run_logger()
+    log = run_log()
     try:
         watch = here.watch(record.cluster_name)
         await watch.call(watch.cluster.cancel, record.job_name)

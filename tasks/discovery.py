@@ -8,12 +8,11 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from prefect import get_run_logger
-
 from host import Host
 from host.places import Place
 from tasks.deliveries import look_at_delivery
 from tasks.discover import discover, in_time
+from tasks.logs import run_log
 from tasks.settled import Look
 from worksets.errors import WorksetError
 from worksets.health import LONGEST_BACKOFF_S, backoff_s
@@ -30,14 +29,15 @@ class Discovery:
     cycle, and nothing that is known already. `wake` is called when something may start now.
     """
 
-    def __init__(self, here: Host, wake: Callable[[], None], tell_of_every_look: bool) -> None:
+    def __init__(self, here: Host, wake: Callable[[], None]) -> None:
         self.here = here
         self.waiting: list[WorksetRecord] = []
         """Worksets whose files are on their way, as the last cycle has seen them."""
         self.to_refuse: set[str] = set()
         """Worksets whose validation is to say what is wrong with them."""
         self._wake = wake
-        self._tell_of_every_look = tell_of_every_look
+        self.tell_of_every_look = False
+        """Whether a look that has found nothing wakes, too: a poll with an end waits for it."""
         self._seen: dict[str, dict[str, Look]] = {}
         self._looks: dict[str, tuple[float, asyncio.Task[bool]]] = {}
         self._failed: dict[str, WorksetError] = {}
@@ -67,8 +67,8 @@ class Discovery:
         if look.cancelled():
             return
         if (error := look.exception()) is not None:
-            get_run_logger().error("%s broke off: %s", look.get_name(), error, exc_info=error)
-        elif look.result() or self._tell_of_every_look:
+            run_log().error("%s broke off: %s", look.get_name(), error, exc_info=error)
+        elif look.result() or self.tell_of_every_look:
             self._wake()
 
     def looks_for_s(self) -> float:
@@ -97,7 +97,7 @@ class Discovery:
             return False
         self._rests.pop(root, None)
         if self._failed.pop(root, None) is not None:
-            get_run_logger().info("%s can be looked at again", root)
+            run_log().info("%s can be looked at again", root)
         return bool(new)
 
     def _pass_over(self, root: str, error: WorksetError) -> None:
@@ -111,7 +111,7 @@ class Discovery:
         before = self._failed.get(root)
         self._failed[root] = error
         if str(before) != str(error):
-            get_run_logger().error(
+            run_log().error(
                 "%s is passed over, and looked at again in %g s, then ever less often up to %g s, "
                 "until it can be read: %s", root, rest_s, LONGEST_BACKOFF_S, error,
             )  # fmt: skip

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, Final
 
-from prefect import get_run_logger
+from prefect import runtime
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.flow_runs import arun_deployment
 from prefect.flow_engine import run_flow_async
@@ -17,6 +19,7 @@ from host import Host, process_tag
 from tasks.cancel import LOOK_S, heed_cancelled_runs, stop_job
 from tasks.discovery import Discovery
 from tasks.labels import flow_tags, labelled, name_of_run
+from tasks.logs import run_log
 from tasks.recover import orphans
 from tasks.serving import AnyFlow, Serving
 from worksets.config import Launch
@@ -27,6 +30,8 @@ from worksets.texts import plain
 
 PROCESS_WORKSET: Final = "process-workset"
 """Name of the deployment of which the runs are that start here."""
+POLL_WORKSETS: Final = "poll-worksets"
+"""Name of the deployment of which the polls are, where they are served; pausing it pauses them."""
 RELAUNCH_S = 600.0
 """A deployment run that has not taken its workset by then (a dead worker) is started again."""
 STOP_S = 10.0
@@ -43,9 +48,7 @@ class Launcher:
         here: Host,
         process_workset: AnyFlow,
         launch: Launch,
-        *,
-        served: Mapping[str, AnyFlow] | None = None,
-        tell_of_every_look: bool = False,
+        served: Mapping[str, AnyFlow],
     ) -> None:
         self.here = here
         self.launch = launch
@@ -56,14 +59,60 @@ class Launcher:
         self._children: dict[str, asyncio.Task[Any]] = {}
         self._sent: dict[str, tuple[int, float, frozenset[str]]] = {}
         self._broken: set[str] = set()
-        self.discovery = Discovery(here, self.wake.set, tell_of_every_look)
+        self.discovery = Discovery(here, self.wake.set)
         self._stopping: dict[str, asyncio.Task[None]] = {}
-        self.serving = Serving(here, served or {}, self.begin)
+        self.serving = Serving(here, served, self.begin)
         self._asked_for: set[asyncio.Task[Any]] = set()
+        self._context = Context()
+        self.polled = False
+        """Whether a poll cycles in this process."""
+        self.paused = False
+        """Whether a person has paused the deployment of the polls: nothing new is started."""
+        self.cancelled = False
+        """Whether a person has cancelled the run of the poll: what runs here is let go of."""
+        self.asked_to_look = False
+        self.looked = asyncio.Event()
 
     @property
     def busy(self) -> bool:
         return bool(self._children)
+
+    def live_in(self, context: Context) -> None:
+        """Start what starts here in this context: the run of a poll may end before it."""
+        self._context = context
+
+    @contextmanager
+    def polling(self, *, tell_of_every_look: bool) -> Iterator[None]:
+        """Cycle here: there is one poll in a process."""
+        self.polled, self.discovery.tell_of_every_look = True, tell_of_every_look
+        try:
+            yield
+        finally:
+            self.polled = False
+            self.looked.set()
+
+    async def look_now(self) -> dict[str, Any]:
+        """Have the poll of this process begin a full cycle at once, and wait for its end."""
+        before = self.started
+        self.looked.clear()
+        self.asked_to_look = True
+        self.wake.set()
+        await self.looked.wait()
+        run_log().info("this process polls already, and has looked at once")
+        return {"cycles": 1, "started": self.started - before}
+
+    async def heed_its_run(self) -> None:
+        """See whether a person has paused the polls, or cancelled this one."""
+        was = self.paused
+        try:
+            self.paused = await self.serving.is_paused(POLL_WORKSETS)
+            self.cancelled = await self.serving.is_cancelled(runtime.flow_run.id)
+        except Exception as error:
+            run_log().warning("whether the polls are paused is not known now: %s", error)
+            return
+        if self.paused != was:
+            what = "are paused: nothing new is started" if self.paused else "go on"
+            run_log().warning("the polls %s (the deployment %s)", what, POLL_WORKSETS)
 
     async def adopt(self, gone: frozenset[str]) -> None:
         """Go on with the worksets that nobody carries any more; once in a full cycle."""
@@ -71,7 +120,7 @@ class Launcher:
         held = await self.here.call(self.here.db.held)
         self._stop_cancelled(held)
         for record in orphans(self.here, held, gone):
-            get_run_logger().warning(
+            run_log().warning(
                 "%s (attempt %d on %s) is carried by nobody; it is gone on with here",
                 record.workset_id, record.attempt, record.cluster_name,
             )  # fmt: skip
@@ -83,6 +132,9 @@ class Launcher:
         self._stop_cancelled(ready.values())
         self._let_go_of_lost(ready)
         self.discovery.waiting = [record for record in ready.values() if record.awaits]
+        if self.paused:
+            self.decisions = []
+            return
         for id_ in self.discovery.to_refuse & ready.keys():
             self.discovery.to_refuse.discard(id_)
             await self._start(ready[id_], None)
@@ -118,7 +170,7 @@ class Launcher:
                 for workset_id in await heed_cancelled_runs(self.here):
                     self._stop_cancelled([await self.here.call(self.here.db.get, workset_id)])
             except Exception:
-                get_run_logger().exception("cancelled runs were not looked for; tried again")
+                run_log().exception("cancelled runs were not looked for; tried again")
             await asyncio.sleep(LOOK_S)
 
     def _stop_cancelled(self, records: Iterable[WorksetRecord]) -> None:
@@ -134,7 +186,7 @@ class Launcher:
         """End the flows here that wait for a job which an operator has declared lost."""
         for id_ in self._children.keys() & ready.keys():
             if ready[id_].history and ready[id_].history[-1].event == "Lost":
-                get_run_logger().warning("%s: its job is lost, an operator says", id_)
+                run_log().warning("%s: its job is lost, an operator says", id_)
                 self._children[id_].cancel()
 
     def _stopped(self, workset_id: str, _: asyncio.Task[None]) -> None:
@@ -144,7 +196,7 @@ class Launcher:
     async def _tell_stuck(self, record: WorksetRecord, reason: str) -> None:
         """Say why a workset cannot start with what there is now: once, until the reason changes."""
         if record.placement_reason != plain(reason, MAX_DETAILS):
-            get_run_logger().warning("%s cannot start: %s", record.workset_id, reason)
+            run_log().warning("%s cannot start: %s", record.workset_id, reason)
             noted = await self.here.call(
                 self.here.db.note_wait, record.workset_id, reason, stuck=True
             )
@@ -195,13 +247,15 @@ class Launcher:
         if flow is self._process_workset and id_ and id_ not in self._children:
             self._carry(id_, self._run_asked_for(flow, run))
             return
-        asked_for = asyncio.create_task(self._run_asked_for(flow, run), name=run.name)
+        asked_for = asyncio.create_task(
+            self._run_asked_for(flow, run), name=run.name, context=self._context.copy()
+        )
         self._asked_for.add(asked_for)
         asked_for.add_done_callback(self._asked_for.discard)
         asked_for.add_done_callback(lambda _: self.wake.set())
 
     def _carry(self, workset_id: str, run: Coroutine[Any, Any, None]) -> None:
-        child = asyncio.create_task(run, name=workset_id)
+        child = asyncio.create_task(run, name=workset_id, context=self._context.copy())
         self._children[workset_id] = child
         child.add_done_callback(lambda _: self._ended(workset_id))
 
@@ -232,13 +286,13 @@ class Launcher:
         except Exception:
             # the state DB knows where the workset stands; the next full cycle goes on from there
             self._broken.add(parameters["workset_id"])
-            get_run_logger().exception("the flow of %s broke off", parameters["workset_id"])
+            run_log().exception("the flow of %s broke off", parameters["workset_id"])
 
     async def _run_asked_for(self, flow: AnyFlow, run: FlowRun) -> None:
         try:
             await run_flow_async(flow, run, parameters=run.parameters, return_type="state")
         except Exception:
-            get_run_logger().exception("the run %s, which somebody asked for, broke off", run.name)
+            run_log().exception("the run %s, which somebody asked for, broke off", run.name)
 
     def _ended(self, workset_id: str) -> None:
         self._children.pop(workset_id, None)
@@ -262,6 +316,42 @@ class Launcher:
             child.cancel()
         if children:
             await asyncio.wait(children, timeout=STOP_S)
+
+
+_launcher: ContextVar[Launcher | None] = ContextVar("launcher", default=None)
+
+
+@asynccontextmanager
+async def launching(
+    here: Host, process_workset: AnyFlow, launch: Launch, served: Mapping[str, AnyFlow]
+) -> AsyncIterator[Launcher]:
+    """The launcher of this process; a nested call finds the outer one.
+
+    Leaving it in order waits for the worksets that run here; else their flows are broken off.
+    """
+    outer = _launcher.get()
+    if outer is not None and outer.here is here:
+        yield outer
+        return
+    launcher = Launcher(here, process_workset, launch, served if launch == "inline" else {})
+    token = _launcher.set(launcher)
+    launcher.live_in(copy_context())
+    watches: list[asyncio.Task[None]] = []
+    try:
+        await launcher.serving.open(PROCESS_WORKSET, POLL_WORKSETS)
+        watches = [
+            asyncio.create_task(launcher.watch_for_cancellations()),
+            asyncio.create_task(launcher.serving.watch()),
+        ]
+        yield launcher
+        if not launcher.cancelled:
+            await launcher.drain()
+    finally:
+        _launcher.reset(token)
+        for watch in watches:
+            watch.cancel()
+        await launcher.stop()
+        await launcher.serving.close()
 
 
 def _key(record: WorksetRecord, now_s: float) -> str:

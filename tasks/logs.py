@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import prefect.main  # noqa: F401  # it sets the handlers up
+from prefect import get_run_logger
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_logger
 
 from worksets.texts import plain
+
+if TYPE_CHECKING:
+    from prefect.logging.loggers import LoggingAdapter
 
 _FORMAT = logging.Formatter()
 
@@ -24,6 +31,14 @@ class Fit(logging.Filter):
         if record.exc_text:
             record.exc_text = plain(record.exc_text)
         return True
+
+
+def run_log() -> logging.Logger | LoggingAdapter:
+    """The log of the run that is under way here, or, between two polls, of the process."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return get_logger("poller")
 
 
 def make_fit() -> None:

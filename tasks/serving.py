@@ -13,15 +13,16 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from prefect import Flow, get_run_logger
+from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments.runner import EntrypointType  # type: ignore[attr-defined]
 from prefect.exceptions import Abort, ObjectNotFound
 from prefect.states import Pending
 from prefect.utilities.engine import propose_state
 
 from host import Host
+from tasks.logs import run_log
 
 LOOK_S: Final = 2.0
 """Seconds between two looks for runs that people have asked for."""
@@ -47,15 +48,16 @@ class Serving:
         self._opened = AsyncExitStack()
         self._client: PrefectClient | None = None
 
-    async def open(self, first: str) -> None:
-        """Have a deployment on the server, as this release has it; `watch` sees to the others.
+    async def open(self, *first: str) -> None:
+        """Have these deployments on the server, as this release has them; `watch` sees to the rest.
 
         Where that is refused, worksets run all the same, without buttons in the UI.
         """
         if self._flows:
             # one for all that follows: to make one takes a tenth of a second
             self._client = await self._opened.enter_async_context(get_client())
-            await self._deploy(self._client, first)
+            for name in first:
+                await self._deploy(self._client, name)
 
     async def close(self) -> None:
         await self._opened.aclose()
@@ -65,7 +67,7 @@ class Serving:
         try:
             id_ = await self._saved(client, name, flow)
         except Exception as error:
-            get_run_logger().warning(
+            run_log().warning(
                 "%s is not served: its deployment could not be saved: %s", name, error
             )
         else:
@@ -91,6 +93,19 @@ class Serving:
     def serves(self, name: str) -> bool:
         return name in self._ids
 
+    async def is_paused(self, name: str) -> bool:
+        """Whether a person has paused a deployment; one that is not served is not."""
+        if self._client is None or name not in self._ids:
+            return False
+        return bool((await self._client.read_deployment(self._ids[name])).paused)
+
+    async def is_cancelled(self, run_id: str | None) -> bool:
+        """Whether a person has cancelled a run that lives here, where nobody else ends it."""
+        if self._client is None or run_id is None:
+            return False
+        run = await self._client.read_flow_run(UUID(run_id))
+        return run.state_type in (StateType.CANCELLING, StateType.CANCELLED)
+
     async def new_run(
         self, name: str, parameters: Mapping[str, Any], run_name: str, tags: Iterable[str]
     ) -> FlowRun:
@@ -114,7 +129,7 @@ class Serving:
             try:
                 await self._look(self._client)
             except Exception as error:
-                get_run_logger().warning(
+                run_log().warning(
                     "runs that people have asked for were not looked for: %s; tried again",
                     error or type(error).__name__,
                 )

@@ -226,9 +226,9 @@ def pipeline(site, seconds):
 def test_a_process_whose_own_lease_ran_out_does_not_end_its_own_runs(site):
     """The state DB was locked for longer than the lease, or the machine slept."""
     site.configure()
-    site.add("w1", 20)
+    site.add("outlives-its-lease", 20)
     poller = site.poller()
-    site.until(lambda: site.running() == {"w1"})
+    site.until(lambda: site.running() == {"outlives-its-lease"})
     other = sqlite3.connect(site.folder / "state.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     time.sleep(12)
@@ -236,6 +236,6 @@ def test_a_process_whose_own_lease_ran_out_does_not_end_its_own_runs(site):
     other.close()
     log = site.finish(poller)
     assert site.states() == {State.COMPLETE: 1}
-    site.assert_each_step_ran_once(["w1"])
+    site.assert_each_step_ran_once(["outlives-its-lease"])
     assert "is gone" not in log
-    assert [run["state_type"] for run in site.prefect.runs_of("w1")] == ["COMPLETED"]
+    assert [run["state_type"] for run in site.prefect.runs_of("outlives-its-lease")] == ["COMPLETED"]

@@ -298,8 +298,8 @@ def without_prefect():
         (flows.process_workset, step, Step(getattr(flows.process_workset, step))) for step in steps
     ]
     for module in (
-        tasks.validate, tasks.dispatch, tasks.settle, tasks.launch, tasks.recover, tasks.discover,
-        tasks.monitor, tasks.discovery, tasks.cancel, tasks.deliveries, flows.poll_worksets,
+        tasks.validate, tasks.dispatch, tasks.settle, tasks.recover, tasks.discover,
+        tasks.monitor, tasks.deliveries, tasks.logs, flows.poll_worksets,
     ):  # fmt: skip
         stand_ins.append((module, "get_run_logger", lambda: log))
     with ExitStack() as stack:

@@ -1,0 +1,101 @@
+"""What an operator does with a form: the deployments beside polling, processing and dead letters.
+
+The same functions as the command line (`worksets cancel`, `priority`, `register`, `drain`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+from prefect import flow, get_run_logger
+
+from host import load_settings, load_state_db
+from tasks.operating import registered
+from worksets.errors import ConfigurationError
+from worksets.record import Priority
+from worksets.texts import few
+
+
+@flow(name="cancel_workset", retries=0, persist_result=False)
+async def cancel_workset(
+    workset_id: str, reason: str = "cancelled by hand", settings: str = "default"
+) -> str:
+    """Stop a workset for good; where its job runs, the job is stopped first, by a poller.
+
+    Args:
+        workset_id: The workset.
+        reason: Kept in its history.
+        settings: Name of the settings block.
+    """
+    db = await load_state_db(settings)
+    after = await anyio.to_thread.run_sync(db.cancel, workset_id, reason)
+    if after.cancel_requested:
+        get_run_logger().info(
+            "%s is to be cancelled; it is when its job on %s has ended", workset_id,
+            after.cluster_name,
+        )  # fmt: skip
+    return after.state.value
+
+
+@flow(name="set_priority", retries=0, persist_result=False)
+async def set_priority(
+    workset_ids: list[str],
+    priority: Priority,
+    reason: str = "set by hand",
+    settings: str = "default",
+) -> list[str]:
+    """Say how urgent worksets are; from then on it stands before what their files say.
+
+    Args:
+        workset_ids: The worksets; unfinished ones, or dead letters.
+        priority: urgent, normal or low.
+        reason: Kept in their history.
+        settings: Name of the settings block.
+    """
+    db = await load_state_db(settings)
+    for workset_id in workset_ids:
+        await anyio.to_thread.run_sync(db.set_priority, workset_id, priority, reason)
+        get_run_logger().info("%s is %s now", workset_id, priority.value)
+    return workset_ids
+
+
+@flow(name="drain_cluster", retries=0, persist_result=False)
+async def drain_cluster(
+    cluster_name: str,
+    reason: str = "drained by hand",
+    resume: bool = False,
+    settings: str = "default",
+) -> dict[str, str]:
+    """Place nothing new on a cluster, from the next cycle on; what runs there goes on.
+
+    Args:
+        cluster_name: The cluster.
+        reason: Shown with whatever waits for it.
+        resume: Take it back: the cluster is placed on again.
+        settings: Name of the settings block.
+    """
+    db = await load_state_db(settings)
+    if resume:
+        await anyio.to_thread.run_sync(db.undrain, cluster_name)
+    else:
+        await anyio.to_thread.run_sync(db.drain, cluster_name, reason)
+    get_run_logger().info("%s is %s", cluster_name, "placed on again" if resume else "drained")
+    return await anyio.to_thread.run_sync(db.drained, [cluster_name])
+
+
+@flow(name="register_worksets", retries=0, persist_result=False)
+async def register_worksets(folders: list[str], settings: str = "default") -> list[dict[str, Any]]:
+    """Take folders for worksets now, and not when a poll finds them.
+
+    Args:
+        folders: Paths or s3:// URIs of folders directly below a watched place.
+        settings: Name of the settings block.
+    """
+    rows = await registered(await load_settings(settings), await load_state_db(settings), folders)
+    for row in rows:
+        level = "info" if row["done"] else "error"
+        getattr(get_run_logger(), level)("%s: %s", row["folder"], row["told"])
+    if bad := [row["folder"] for row in rows if not row["done"]]:
+        raise ConfigurationError(f"not registered: {few(bad)}; the run's log says why of each")
+    return rows
