@@ -16,6 +16,7 @@ from uuid import UUID
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import EntrypointType  # type: ignore[attr-defined]
 from prefect.exceptions import Abort, ObjectNotFound
 from prefect.states import Pending
@@ -76,17 +77,17 @@ class Serving:
     async def _saved(self, client: PrefectClient, name: str, flow: AnyFlow) -> UUID:
         """The deployment of a flow; of a second installation on the server by a name of its own."""
         name = name if self._here.name == "default" else f"{name}-{self._here.name}"
-        try:
-            there = await client.read_deployment_by_name(f"{flow.name}/{name}")
-            if there.work_pool_name:
-                name = f"{name}-here"  # that one is for workers, and stays theirs
-        except ObjectNotFound:
-            pass
+        there = await _there(client, f"{flow.name}/{name}")
+        if there is not None and there.work_pool_name:
+            name = f"{name}-here"  # that one is for workers, and stays theirs
+            there = await _there(client, f"{flow.name}/{name}")
         deployment = await flow.ato_deployment(
             name=name,
             parameters={"settings": self._here.name},
             description=f"{(flow.description or '').strip()}\n\nRuns in the poller.",
             entrypoint_type=EntrypointType.MODULE_PATH,
+            # a person's pause outlives this process
+            paused=there is not None and bool(there.paused),
         )
         return await deployment.aapply()
 
@@ -142,6 +143,13 @@ class Serving:
         for run in due:
             if run.deployment_id in self._served and await _taken(client, run):
                 self._begin(self._served[run.deployment_id], run)
+
+
+async def _there(client: PrefectClient, name: str) -> DeploymentResponse | None:
+    try:
+        return await client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return None
 
 
 async def _taken(client: PrefectClient, run: FlowRun) -> bool:

@@ -61,15 +61,24 @@ class PrefectAPI:
     def limits(self):
         return self.post("v2/concurrency_limits/filter", limit=200, offset=0)
 
+    def deployment(self, name):
+        """The deployment FLOW/NAME, or None."""
+        found = self.post(
+            "deployments/filter", deployments={"name": {"any_": [name.split("/")[1]]}}
+        )
+        return found[0] if found else None
+
     def start(self, deployment, parameters, timeout_s):
         """What the UI's Run button sends; the run, as it is at its end or after this time."""
-        found = self.get(f"deployments/name/{deployment}")
+        deadline = time.monotonic() + timeout_s
+        while (found := self.deployment(deployment)) is None:
+            assert time.monotonic() < deadline, f"nobody serves {deployment}"
+            time.sleep(0.2)
         run = self.post(
             f"deployments/{found['id']}/create_flow_run",
             parameters=parameters,
             state={"type": "SCHEDULED"},
         )
-        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and run["state"]["type"] not in FINAL:
             time.sleep(0.5)
             run = self.run(run["id"])

@@ -1,5 +1,7 @@
 """Prefect's UI as the control room: what its buttons send runs in the poller, without a worker."""
 
+import re
+import signal
 import time
 
 import pytest
@@ -105,3 +107,123 @@ def test_what_people_start_by_a_form_runs_in_the_poller(polled):
     site.until(lambda: site.db.get("stopped").state is State.CANCELLED, 60)
     started = api.start(f"process_workset/process-workset{ours}", {"workset_id": "by-form"}, 60)
     assert started["state"]["type"] == "COMPLETED" and started["name"].startswith("by-form · ")
+
+
+SERVE = """
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from flows.serve_worksets import serve_worksets
+try:
+    asyncio.run(serve_worksets(sys.argv[1], run_s=float(sys.argv[2])))
+except asyncio.CancelledError:
+    sys.exit(143)  # SIGTERM
+"""
+
+
+def polls(site):
+    """The runs of the site's own polls, the oldest first."""
+    there = site.prefect.deployment(f"poll_worksets/poll-worksets-{site.name}")
+    found = site.prefect.runs(flow="poll_worksets") if there else []
+    ours = [run for run in found if run["deployment_id"] == there["id"]]
+    return there, sorted(ours, key=lambda run: run["created"])
+
+
+def test_a_poll_gives_way_to_the_next_and_no_workset_notices(site):
+    site.configure(clusters=1, slots=3, delivery_minutes=0)
+    site.add("outlives-its-poll", 20)
+    served = site.start("-c", SERVE, site.name, "6")
+    site.until(lambda: site.running() == {"outlives-its-poll"}, 60)
+    site.until(lambda: len(polls(site)[1]) >= 3, 60)
+    site.add("of-a-later-poll", 1)
+    site.until(lambda: site.states() == {State.COMPLETE: 2}, 60)
+    for workset in ("outlives-its-poll", "of-a-later-poll"):
+        assert the_run(site, workset)["state"]["type"] == "COMPLETED", workset
+    site.assert_each_step_ran_once(["outlives-its-poll", "of-a-later-poll"])
+    first, *others = polls(site)[1]
+    assert first["state"]["type"] == "COMPLETED", first["state"]
+    assert re.fullmatch(r"poll from \d\d:\d\d, 1 started", first["name"])
+    assert sum(run["name"].endswith("1 started") for run in others) == 1
+    assert served.poll() is None
+
+
+def test_pausing_the_polls_starts_nothing_until_they_are_resumed(site):
+    site.configure(clusters=1, slots=3, delivery_minutes=0)
+    site.add("before", 8)
+    site.start("-c", SERVE, site.name, "3600")
+    site.until(lambda: site.running() == {"before"}, 60)
+    api, there = site.prefect, polls(site)[0]
+    api.post(f"deployments/{there['id']}/pause_deployment")
+    time.sleep(4)  # a full cycle is 2 s
+    site.add("meanwhile", 1)
+    site.until(lambda: site.states()[State.COMPLETE] == 1, 60)
+    site.until(lambda: site.states()[State.READY] == 1, 60)
+    time.sleep(5)
+    assert site.states() == {State.COMPLETE: 1, State.READY: 1}, "it was started all the same"
+    api.post(f"deployments/{there['id']}/resume_deployment")
+    site.until(lambda: site.states() == {State.COMPLETE: 2}, 30)
+
+
+def test_a_pause_outlives_the_process(site):
+    site.configure(clusters=1, slots=3, delivery_minutes=0)
+    first = site.start("-c", SERVE, site.name, "3600")
+    site.until(lambda: polls(site)[1], 60)
+    there = polls(site)[0]
+    site.prefect.post(f"deployments/{there['id']}/pause_deployment")
+    first.send_signal(signal.SIGTERM)
+    first.wait(30)
+    site.add("waits", 1)
+    site.start("-c", SERVE, site.name, "3600")
+    site.until(lambda: site.states()[State.READY] == 1, 60)
+    time.sleep(5)
+    assert site.states() == {State.READY: 1}
+    assert polls(site)[0]["paused"]
+
+
+def test_a_cancelled_poll_ends_its_process_and_the_next_attaches(site):
+    site.configure(clusters=1, slots=3, delivery_minutes=0)
+    site.add("goes-on", 8)
+    served = site.start("-c", SERVE, site.name, "3600")
+    site.until(lambda: site.running() == {"goes-on"}, 60)
+    (run,) = polls(site)[1]
+    site.prefect.cancel(run["id"])
+    assert served.wait(60) == 0
+    assert site.prefect.run(run["id"])["state"]["type"] == "CANCELLED"
+    assert site.db.get("goes-on").state is State.IN_PROGRESS
+    site.start("-c", SERVE, site.name, "3600")
+    site.until(lambda: site.states() == {State.COMPLETE: 1}, 60)
+    site.assert_each_step_ran_once(["goes-on"])
+
+
+def test_a_poll_by_form_is_one_look_at_once_and_other_forms_do_what_they_say(site):
+    site.configure(clusters=1, slots=1, delivery_minutes=0, poll_interval_seconds=600)
+    site.add("first", 20)
+    site.start("-c", SERVE, site.name, "3600")
+    site.until(lambda: site.running() == {"first"}, 60)
+    api, ours = site.prefect, f"-{site.name}"
+    site.add("found-at-once", 1)
+    time.sleep(1.5)  # its file has come to rest
+    asked = api.start(f"poll_worksets/poll-worksets{ours}", {}, 30)
+    assert asked["state"]["type"] == "COMPLETED", asked["state"]
+    site.until(lambda: site.states()[State.READY] == 1, 20)
+    folder = str(site.folder / "worksets" / "by-form")
+    site.add("by-form", 1)
+    time.sleep(1.5)
+    done = api.start(f"register_worksets/register-worksets{ours}", {"folders": [folder]}, 30)
+    assert done["state"]["type"] == "COMPLETED", done["state"]
+    assert site.db.get("by-form").state is State.READY
+    form = {"workset_ids": ["by-form"], "priority": "urgent"}
+    done = api.start(f"set_priority/set-priority{ours}", form, 30)
+    assert done["state"]["type"] == "COMPLETED" and site.db.get("by-form").priority == "urgent"
+    cluster = f"{site.name}-c0"
+    done = api.start(f"drain_cluster/drain-cluster{ours}", {"cluster_name": cluster}, 30)
+    assert done["state"]["type"] == "COMPLETED"
+    asked = api.start(f"poll_worksets/poll-worksets{ours}", {}, 30)
+    site.until(lambda: site.states()[State.COMPLETE] == 1, 60)
+    time.sleep(3)
+    assert site.states()[State.READY] == 2, "a drained cluster took something"
+    form = {"cluster_name": cluster, "resume": True}
+    api.start(f"drain_cluster/drain-cluster{ours}", form, 30)
+    api.start(f"poll_worksets/poll-worksets{ours}", {}, 30)
+    site.until(lambda: site.states()[State.COMPLETE] == 3, 60)
+    begun = [id_ for id_, _, step, mark, _ in site.steps() if (step, mark) == ("run", "begin")]
+    assert begun == ["first", "by-form", "found-at-once"], "the urgent one first"

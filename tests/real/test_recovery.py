@@ -238,4 +238,6 @@ def test_a_process_whose_own_lease_ran_out_does_not_end_its_own_runs(site):
     assert site.states() == {State.COMPLETE: 1}
     site.assert_each_step_ran_once(["outlives-its-lease"])
     assert "is gone" not in log
-    assert [run["state_type"] for run in site.prefect.runs_of("outlives-its-lease")] == ["COMPLETED"]
+    assert [run["state_type"] for run in site.prefect.runs_of("outlives-its-lease")] == [
+        "COMPLETED"
+    ]

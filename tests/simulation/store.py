@@ -165,6 +165,10 @@ class ModelStateDB(WorksetStateDB):
     def _get_note(self, key):
         return self._do("note", lambda: self._table.notes.get(key, ""))
 
+    def _get_notes(self, keys):
+        there = self._table.notes
+        return self._do("notes", lambda: {key: there[key] for key in keys if there.get(key)})
+
     def _first_note(self, key, text):
         return self._do("first note", lambda: self._table.notes.setdefault(key, text))
 
