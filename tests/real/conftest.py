@@ -9,11 +9,12 @@ import sys
 import time
 import zlib
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
+import psutil
 import pytest
 import yaml
 from prefect.settings import (
@@ -260,6 +261,15 @@ class Site:
                     running.discard(id_)
                 peak = max(peak, len(running))
         return peak
+
+
+def kill_all(process):
+    """Kill a process and all that it started."""
+    with suppress(psutil.NoSuchProcess):
+        for each in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+    process.kill()
 
 
 @pytest.fixture

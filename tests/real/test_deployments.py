@@ -2,11 +2,10 @@
 
 import os
 import signal
-import subprocess
 
 import pytest
 
-from tests.real.conftest import ONE_CYCLE, Site
+from tests.real.conftest import ONE_CYCLE, Site, kill_all
 from worksets.record import State
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -25,12 +24,8 @@ def deployed(prefect_server, tmp_path_factory):
     here.call("-m", "prefect", "deployment", "schedule", "clear", "-y", POLL)
     worker = here.start("-m", "prefect", "worker", "start", "--pool", "worksets")
     yield here
-    worker.terminate()
-    try:
-        worker.wait(60)
-    except subprocess.TimeoutExpired:  # it waits for a run of its own to end
-        worker.kill()
-        worker.wait(10)
+    kill_all(worker)  # one that is asked to end takes a minute
+    worker.wait(10)
 
 
 def start(site, deployment, timeout=120, **parameters):

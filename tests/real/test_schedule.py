@@ -2,15 +2,13 @@
 
 import os
 import signal
-import subprocess
 import time
 from datetime import datetime
 
-import psutil
 import pytest
 
 from local import postgres, server
-from tests.real.conftest import Site, errors
+from tests.real.conftest import Site, errors, kill_all
 from worksets.record import State
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -34,11 +32,8 @@ def fresh(tmp_path):
     finally:
         for process in here.processes:
             if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(60)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                kill_all(process)  # a worker that is asked to end takes a minute
+                process.wait(10)
         server.stop(tmp_path / "prefect")
 
 
@@ -51,12 +46,6 @@ def polls(site):
         )
         for run in site.prefect.runs("poll_worksets")
     ]  # fmt: skip
-
-
-def kill_all(process):
-    """Kill a process and all that it started."""
-    for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-        each.kill()
 
 
 def test_the_schedule_processes_a_workset_and_a_pause_of_the_worker_brings_one_poll(fresh):
