@@ -122,6 +122,7 @@ async def _full_cycle(here: Host, launcher: Launcher) -> None:
     await sync_limits(gone)
     await launcher.adopt(gone)
     await launcher.cycle()
+    launcher.show()
     launcher.discovery.begin_deliveries()
 
 

@@ -17,6 +17,7 @@ from tasks.lock import lock
 from tasks.monitor import monitor
 from tasks.schedule import schedule
 from tasks.settle import Outcome, Progress, settle, settle_error
+from tasks.showing import WorksetPage
 from tasks.validate import validate
 from worksets.record import State as WorksetState
 from worksets.texts import plain
@@ -45,19 +46,23 @@ async def process_workset(
         attempt: Only for the name of the run; the state DB counts.
     """
     async with open_host(settings) as here:
-        at = Progress(workset_id)
+        at, page = Progress(workset_id), WorksetPage(here)
         try:
             asked = is_retry() or workset_id in here.live
             if asked and (outcome := await heed_retry(workset_id)):
                 return _shown(outcome)
             async with here.carrying(workset_id):
                 with unlimited():
-                    return _shown(await _five_steps(at, cluster, attempt))
+                    outcome = await _five_steps(at, page, cluster, attempt)
         except Exception as error:
-            return _shown(await settle_error(at, error))
+            outcome = await settle_error(at, error)
+        await page.show(outcome.record, outcome.report)
+        return _shown(outcome)
 
 
-async def _five_steps(at: Progress, cluster: str | None, attempt: int | None) -> Outcome:
+async def _five_steps(
+    at: Progress, page: WorksetPage, cluster: str | None, attempt: int | None
+) -> Outcome:
     workset = await validate(at.workset_id)
     if attempt is None or is_retry():
         await label_by_hand(workset.record)
@@ -70,6 +75,7 @@ async def _five_steps(at: Progress, cluster: str | None, attempt: int | None) ->
 
     at.step, at.fence = "dispatch", record.fence
     begun = await limited(dispatch, record)(workset, record)
+    await page.show(begun.record)
 
     at.step = "monitor"
     status = await limited(monitor, record)(begun.run)

@@ -22,6 +22,7 @@ from tasks.labels import flow_tags, labelled, name_of_run
 from tasks.logs import run_log
 from tasks.recover import orphans
 from tasks.serving import AnyFlow, Serving
+from tasks.showing import Board
 from worksets.config import Launch
 from worksets.errors import MAX_DETAILS
 from worksets.placement import Decision, plan
@@ -60,7 +61,10 @@ class Launcher:
         self._sent: dict[str, tuple[int, float, frozenset[str]]] = {}
         self._broken: set[str] = set()
         self.discovery = Discovery(here, self.wake.set)
+        self.board = Board(here)
         self._stopping: dict[str, asyncio.Task[None]] = {}
+        self._held: list[WorksetRecord] = []
+        self._ready: list[WorksetRecord] = []
         self.serving = Serving(here, served, self.begin)
         self._asked_for: set[asyncio.Task[Any]] = set()
         self._context = Context()
@@ -85,11 +89,18 @@ class Launcher:
     def polling(self, *, tell_of_every_look: bool) -> Iterator[None]:
         """Cycle here: there is one poll in a process."""
         self.polled, self.discovery.tell_of_every_look = True, tell_of_every_look
+        self.board = Board(self.here)
         try:
             yield
         finally:
             self.polled = False
+            self.board.stop()
             self.looked.set()
+
+    def show(self) -> None:
+        """Show the queue, as the last full cycle has seen it."""
+        note = f"The polls are paused ({POLL_WORKSETS})." if self.paused else ""
+        self.board.begin([*self._ready, *self._held], note)
 
     async def look_now(self) -> dict[str, Any]:
         """Have the poll of this process begin a full cycle at once, and wait for its end."""
@@ -117,7 +128,7 @@ class Launcher:
     async def adopt(self, gone: frozenset[str]) -> None:
         """Go on with the worksets that nobody carries any more; once in a full cycle."""
         self._broken.clear()
-        held = await self.here.call(self.here.db.held)
+        self._held = held = await self.here.call(self.here.db.held)
         self._stop_cancelled(held)
         for record in orphans(self.here, held, gone):
             run_log().warning(
@@ -129,6 +140,7 @@ class Launcher:
     async def cycle(self) -> None:
         """Plan, and start what has a free slot."""
         ready = {record.workset_id: record for record in await self.here.call(self.here.db.ready)}
+        self._ready = list(ready.values())
         self._stop_cancelled(ready.values())
         self._let_go_of_lost(ready)
         self.discovery.waiting = [record for record in ready.values() if record.awaits]

@@ -13,7 +13,6 @@ from prefect.logging import get_run_logger
 from blocks.clusters import Cluster
 from host import Host, host
 from tasks.dispatch import seal
-from tasks.report import failure_report, show
 from tasks.retry import is_prefects
 from worksets.announcements import of_workset
 from worksets.delivery import NotDelivered, Waits
@@ -32,6 +31,7 @@ from worksets.errors import (
 from worksets.estimates import taken
 from worksets.events import Exhausted
 from worksets.jobs import JobStatus, Phase, steps_to_run
+from worksets.pages import failure_report
 from worksets.record import HELD, State, Step, StepRun, WorksetRecord
 from worksets.refusals import REFUSED, refusals
 from worksets.texts import plain
@@ -57,6 +57,8 @@ class Outcome:
     state: State | None
     message: str
     record: WorksetRecord | None = field(default=None, repr=False)
+    report: str = field(default="", repr=False)
+    """Markdown about what failed, for the workset's page."""
 
 
 async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
@@ -93,7 +95,7 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
         step_runs=runs,
         exhausted=found.exhausted,
         clusters_fault=status.clusters_fault,
-        artifact=failure_report(record, failed.value, what, found, log),
+        report=failure_report(record, failed.value, what, found, log),
     )
 
 
@@ -147,7 +149,7 @@ async def _failed(
     step_runs: tuple[StepRun, ...] = (),
     exhausted: Exhausted = "",
     clusters_fault: bool = False,
-    artifact: str = "",
+    report: str = "",
 ) -> Outcome:
     await here.call(
         here.db.record_failure,
@@ -164,20 +166,18 @@ async def _failed(
     )
     after = await here.call(here.db.get, record.workset_id)
     verdict = after.history[-1].note.rpartition("[")[2].rstrip("]")
-    if artifact:
-        await show(record.workset_id, artifact, verdict)
     if after.state is State.CANCELLED:
-        return _told(here, after, f"{verdict}; its job has ended")
-    return _told(here, after, f"{step} failed, {verdict}: {after.error_details}")
+        return _told(here, after, f"{verdict}; its job has ended", report)
+    return _told(here, after, f"{step} failed, {verdict}: {after.error_details}", report)
 
 
-def _told(here: Host, record: WorksetRecord, message: str) -> Outcome:
+def _told(here: Host, record: WorksetRecord, message: str, report: str = "") -> Outcome:
     """The outcome, told to people as well: what it says is saved already."""
     here.outbox.tell(record)
     announcement = of_workset(record, message)
     if announcement and (record.owed is None or record.owed.kind != announcement.kind):
         here.announce(announcement)
-    return Outcome(record.workset_id, record.state, message, record)
+    return Outcome(record.workset_id, record.state, message, record, report)
 
 
 async def settle_error(progress: Progress, error: Exception) -> Outcome:

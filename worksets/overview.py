@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from worksets.capacity import ClusterView, Limits
 from worksets.forecast import Expected, forecast
@@ -18,6 +18,7 @@ from worksets.record import HELD, State, WorksetRecord
 from worksets.texts import line
 
 Row = dict[str, Any]
+MOST_FORETOLD: Final = 1000
 
 
 def queue(
@@ -30,9 +31,9 @@ def queue(
 ) -> list[Row]:
     """A row for each workset that waits, in the order in which they should start.
 
-    `records`: all that is unfinished. Times are ISO 8601 in UTC; `starts`, `ends`, `cluster` and
-    `usd` are expected, and empty (None) where nothing is known. `waited_s`: seconds since it was
-    found.
+    `records`: all that is unfinished; of the first thousand that can start it is told when. Times
+    are ISO 8601 in UTC; `starts`, `ends`, `cluster` and `usd` are expected, and None where nothing
+    is known. `waited_s`: seconds since it was found.
     """
     records = list(records)
     held = [record for record in records if record.state in HELD]
@@ -43,7 +44,9 @@ def queue(
     counts = Counter(scope for record in held for scope in record.scopes)
     delivered = [record for record in ready.values() if not record.awaits]
     decisions = plan(delivered, clusters, counts, limits, customers, policy, now)
-    foreseen = forecast([*ready.values(), *later], held, clusters, limits, customers, policy, now)
+    can = [ready[d.workset_id] for d in decisions if d.action in ("start", "wait")]
+    soon = [*can[:MOST_FORETOLD], *later[:MOST_FORETOLD]]
+    foreseen = forecast(soon, held, clusters, limits, customers, policy, now)
     order = [
         *((ready[decision.workset_id], why(decision)) for decision in decisions),
         *((r, f"waits for its files: {r.awaits}") for r in ready.values() if r.awaits),

@@ -32,6 +32,7 @@ import tasks.launch
 import tasks.monitor
 import tasks.recover
 import tasks.settle
+import tasks.showing
 import tasks.validate
 from tests.simulation import slurm
 from tests.simulation.loop import PROCESS
@@ -288,7 +289,8 @@ def without_prefect():
         # shorter, so that it comes about within a seed's few minutes
         (tasks.launch, "RELAUNCH_S", 120.0),
         (tasks.recover, "_crash_runs_of", _nothing),
-        (tasks.settle, "show", _nothing),
+        (tasks.showing.WorksetPage, "show", _nothing),
+        (tasks.showing.Board, "begin", lambda *_: None),
         (tasks.launch, "heed_cancelled_runs", _no_cancelled_runs),
         (tasks.validate, "parse_spec", _parse_spec),
         (tasks.discover, "parse_spec", _parse_spec),

@@ -91,7 +91,7 @@ def looking(monkeypatch, here):
     """A discovery, and how often it has called."""
     monkeypatch.setattr(tasks.discovery, "discover", tasks.discover.discover.fn)
     woken = []
-    yield Discovery(here, lambda: woken.append(time.monotonic()), False), woken
+    yield Discovery(here, lambda: woken.append(time.monotonic())), woken
 
 
 async def look(here, discovery, wait_s=20.0):
@@ -194,7 +194,7 @@ async def test_a_share_that_hangs_stands_before_nothing(here, incoming, looking)
 async def test_a_place_that_cannot_be_read_is_told_once_and_looked_at_ever_less_often(
     here, incoming, looking, caplog, monkeypatch
 ):
-    monkeypatch.setattr(tasks.discovery, "get_run_logger", lambda: logging.getLogger("run"))
+    monkeypatch.setattr(tasks.discovery, "run_log", lambda: logging.getLogger("run"))
     caplog.set_level(logging.INFO)
     clock, source, asked = [0.0], LocalSource(str(incoming)), []
     real = source.find
@@ -260,7 +260,7 @@ async def test_a_file_that_comes_last_is_found_in_the_next_cycle(here, incoming,
     await look(here, looking[0])
     assert here.db.pending(here.places.sources[0].root) == ["a-late"]
     (incoming / "a-late" / "daylily_work.yaml").write_text(YAML)
-    await look(here, Discovery(here, lambda: None, False))
+    await look(here, Discovery(here, lambda: None))
     assert "a-late" in ready(here)
     assert "a-late" not in here.db.pending(here.places.sources[0].root)
 
@@ -286,7 +286,7 @@ def deliver(incoming, *names):
 async def look_anew(here, asked):
     """As a poll of one cycle does, in a new process; what it asks for."""
     asked.clear()
-    await look(here, Discovery(here, lambda: None, False), wait_s=120)
+    await look(here, Discovery(here, lambda: None), wait_s=120)
     return set(asked)
 
 

@@ -16,7 +16,6 @@ import flows.process_workset as process
 from blocks.notify import as_event
 from local import progress
 from tasks.labels import name_of_run
-from tasks.report import failure_report
 from tasks.settle import Outcome
 from tests.worksets.test_texts import TEXTS, fit
 from worksets import events as ev
@@ -25,6 +24,7 @@ from worksets.announcements import MAX_BODY, Announcement, Kind
 from worksets.dead_letters import row
 from worksets.diagnosis import diagnose
 from worksets.errors import MAX_DETAILS, ConfigurationError, ErrorCategory
+from worksets.pages import failure_report
 from worksets.record import HistoryEntry, State, WorksetRecord
 from worksets.texts import MAX_TEXT
 

@@ -1,0 +1,224 @@
+"""Pages of Markdown that people read in Prefect's UI: the queue, and one workset.
+
+Text of a stranger stays text: it ends no table, no block, and is no link.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from worksets.capacity import ClusterView
+from worksets.diagnosis import Diagnosis
+from worksets.forecast import hours
+from worksets.placement import money
+from worksets.record import STEPS, State, StepRun, WorksetRecord
+from worksets.texts import line, plain
+
+MAX_ROWS: Final = 200
+"""Waiting worksets that a page lists."""
+MAX_LOG: Final = 8000
+"""Characters of a log that are shown."""
+MAX_HISTORY: Final = 20
+NOTHING: Final = "–"
+
+
+def cell(text: object) -> str:
+    """A text as one cell of a table: one line, and no markup."""
+    return re.sub(r"([\\|<>\[\]`*_])", r"\\\1", line(str(text)))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table of Markdown; what is None or empty is a dash."""
+    lines = [_row(columns), _row(["---"] * len(columns))]
+    lines += [_row([NOTHING if v in (None, "") else cell(v) for v in row]) for row in rows]
+    return "\n".join(lines)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def block(text: str) -> str:
+    """A block of text as it is, whatever stands in it."""
+    text = plain(text, MAX_LOG)
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}\n{text}\n{fence}"
+
+
+def length(seconds: float | None) -> str:
+    """A length of time for people: `42 s`, `7 min`, `3.5 h`, `2 d`."""
+    if seconds is None:
+        return NOTHING
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def queue_page(
+    rows: Sequence[Mapping[str, Any]],
+    depth: Mapping[str, Any],
+    clusters: Sequence[Mapping[str, Any]],
+    now: datetime,
+    note: str = "",
+) -> str:
+    """The queue, from the rows of `worksets.overview`; all times are UTC."""
+    counts = ", ".join(f"{count} {state}" for state, count in depth["by_state"].items())
+    parts = [f"As of {now:%Y-%m-%d %H:%M:%S} UTC. {counts or 'Nothing is unfinished.'}"]
+    if depth["oldest"]:
+        waited = length(depth["oldest_wait_s"])
+        parts.append(f"The oldest that waits, {cell(depth['oldest'])}, was found {waited} ago.")
+    if note:
+        parts.append(f"**{cell(note)}**")
+    columns = ["cluster", "held", "limit", "takes", "why", "answered"]
+    keys = ["cluster", "held", "limit", "takes", "why", "heard_at"]
+    parts += ["## Clusters", table(columns, [[row[key] for key in keys] for row in clusters])]
+    parts.append("## Waiting")
+    if not rows:
+        parts.append("Nothing waits.")
+        return "\n\n".join(parts)
+    parts.append(
+        "In the order in which they start. Times and dollars are expected: by the plan, and by the "
+        "durations that the settings' tables say, corrected by what finished worksets took."
+    )
+    shown = ["position", "workset", "customer", "priority", "why", "cluster", "starts", "ends"]
+    body = [
+        [*(row[key] for key in shown), None if row["usd"] is None else money(row["usd"])]
+        for row in rows[:MAX_ROWS]
+    ]
+    parts.append(table(["", *shown[1:], "cost"], body))
+    if len(rows) > MAX_ROWS:
+        parts.append(f"And {len(rows) - MAX_ROWS} more.")
+    if depth["by_customer"]:
+        parts += ["## Unfinished by customer", table(["customer", "worksets"],
+                                                     depth["by_customer"].items())]  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def workset_page(
+    record: WorksetRecord, clusters: Mapping[str, ClusterView], now: datetime, report: str = ""
+) -> str:
+    """One workset, whole: how it stands, what it took and cost, and what to do.
+
+    `report`: Markdown about what failed, if something did.
+    """
+    state = record.state.value.replace("_", " ")
+    parts = [f"# {cell(record.workset_id)}: {state}", _what_to_do(record)]
+    if report:
+        parts += ["## What failed", report]
+    facts = {
+        "customer": record.customer_id,
+        "pipeline": f"{record.pipeline}, {record.reference_genome}".strip(", "),
+        "priority": record.priority.value + (" (by hand)" if record.priority_by_hand else ""),
+        "folder": record.location,
+        "cluster": record.cluster_name,
+        "why there": record.placement_reason,
+        "job": record.job_name,
+        "attempt": f"{record.attempt}, retries {record.retry_count} of {record.max_retries}",
+        "input": f"{record.input_bytes / 1e9:.3g} GB" if record.input_bytes else "",
+        "expected": _expected(record, clusters),
+        "so far": _taken(record, clusters),
+        "results": _results(record),
+    }
+    parts.append(table(["", ""], [(name, told) for name, told in facts.items() if told]))
+    if record.step_runs:
+        parts += ["## Steps", _steps(record.step_runs)]
+    parts += [
+        "## History",
+        table(
+            ["at (UTC)", "what", ""],
+            [(f"{e.at:%Y-%m-%d %H:%M:%S}", e.event, e.note) for e in record.history[-MAX_HISTORY:]],
+        ),
+        f"Written {now:%Y-%m-%d %H:%M:%S} UTC.",
+    ]
+    return "\n\n".join(parts)
+
+
+def failure_report(record: WorksetRecord, step: str, what: str, found: Diagnosis, log: str) -> str:
+    """Markdown about one failed step: what happened, what it means, and the end of its log."""
+    rows = {
+        "step": f"{step}, attempt {record.attempt}",
+        "job": f"{record.job_name} on {record.cluster_name}",
+        "what": what,
+        "class": found.category.value if found.category else "unknown: no table knows it",
+        "what to do": found.remedy,
+    }
+    tail = block(log or "(the log is empty)")
+    return f"{table(['', ''], rows.items())}\n\nEnd of the step's log:\n\n{tail}"
+
+
+def _what_to_do(record: WorksetRecord) -> str:
+    id_ = cell(record.workset_id)
+    if record.state is State.COMPLETE:
+        return "Nothing is to be done."
+    if record.state is State.FAILED:
+        return (
+            f"**It is a dead letter: it is not tried again by itself.** {cell(_cause(record))} Put "
+            f"that right, then press **Retry** on this run, or: `worksets retry {id_}`. It goes on "
+            f"after its finished steps; where the data were at fault, from the start."
+        )
+    if record.state is State.RETRYING:
+        at = f"{record.retry_after:%H:%M:%S} UTC" if record.retry_after else "its time"
+        return f"It is tried again at {at}, by itself. {cell(_cause(record))}"
+    if record.state in (State.CANCELLED, State.IGNORED):
+        return f"It is left alone. To bring it back: **Retry**, or `worksets retry {id_}`."
+    if record.cancel_requested:
+        return f"It is cancelled when its job has ended: {cell(record.cancel_requested)}"
+    if record.state is State.READY:
+        return f"It waits: {cell(record.awaits or record.placement_reason or 'for a free slot')}."
+    return "Nothing is to be done: its job runs. `worksets logs -f` shows what it says."
+
+
+def _cause(record: WorksetRecord) -> str:
+    first = record.error_details.partition("\n")[0]
+    step = f"{record.failed_step}: " if record.failed_step else ""
+    return f"{step}{first}." if first else ""
+
+
+def _expected(record: WorksetRecord, clusters: Mapping[str, ClusterView]) -> str:
+    known = hours(record)
+    if known is None:
+        return ""
+    view = clusters.get(record.cluster_name)
+    cost = record.estimates.vcpu_hours * view.price_per_vcpu_hour if view else 0.0
+    learned = "" if record.estimates.correction == 1 else ", corrected by finished worksets"
+    return f"{length(known * 3600)}" + (f", {money(cost)}" if cost else "") + learned
+
+
+def _taken(record: WorksetRecord, clusters: Mapping[str, ClusterView]) -> str:
+    """Time and dollars of all its steps, failed ones too."""
+    if not record.step_runs:
+        return ""
+    seconds = usd = 0.0
+    for run in record.step_runs:
+        took = (run.ended_at - run.started_at).total_seconds()
+        seconds += took
+        if view := clusters.get(run.cluster_name):
+            usd += took / 3600 * view.vcpus_per_workset * view.price_per_vcpu_hour
+    return length(seconds) + (f", {money(usd)}" if usd else "")
+
+
+def _results(record: WorksetRecord) -> str:
+    done = record.exported
+    if done is None:
+        return ""
+    digest = f"; manifest sha256 {done.manifest_sha256}" if done.manifest_sha256 else ""
+    return f"{done.files} files, {done.bytes:,} bytes{digest}"
+
+
+def _steps(runs: Sequence[StepRun]) -> str:
+    rows = [
+        (
+            run.step.value,
+            run.attempt,
+            run.cluster_name,
+            f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+            length((run.ended_at - run.started_at).total_seconds()),
+            "ok" if run.exit_code == 0 else f"exit code {run.exit_code}",
+        )
+        for run in sorted(runs, key=lambda run: (run.started_at, STEPS.index(run.step)))
+    ]
+    return table(["step", "attempt", "cluster", "began (UTC)", "took", "end"], rows)
