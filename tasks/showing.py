@@ -34,7 +34,7 @@ from worksets.record import HELD, State, WorksetRecord
 from worksets.texts import line
 
 DAY: Final = timedelta(days=1)
-GANTT_S: Final = 300.0
+GANTT_S: Final = 60.0
 """Seconds between two pictures of the last day."""
 PAGE: Final = 200
 MOST_RUNS: Final = 2000
