@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 from cyclopts import Parameter
 
@@ -26,15 +28,20 @@ def _file(common: Common) -> str:
     Raises:
         ConfigurationError: a block is meant, or nothing.
     """
-    import os
-
     name = common.settings or os.environ.get(VARIABLE, "")
     if not name or not is_file(name):
         raise ConfigurationError(f"name a settings file: --settings FILE.yaml, or set {VARIABLE}")
     return name
 
 
-def run(*, run_dir: RunDir = Path("run"), common: Common = COMMON) -> int:
+def _become(module: str, *arguments: str) -> NoReturn:
+    """Go on as another program of ours: one that starts a server before it imports Prefect, which
+    reads its settings but once."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def run(*, run_dir: RunDir = Path("run"), common: Common = COMMON) -> NoReturn:
     """Process all worksets of the settings' folders, and end when nothing is left.
 
     Starts Prefect's server in the run folder, unless PREFECT_API_URL names one.
@@ -44,12 +51,10 @@ def run(*, run_dir: RunDir = Path("run"), common: Common = COMMON) -> int:
     run_dir:
         Where the server's files and the summary go.
     """
-    from local.run import main
-
-    return main(["--settings", _file(common), "--run-dir", str(run_dir)])
+    _become("local.run", "--settings", _file(common), "--run-dir", str(run_dir))
 
 
-def serve(*, run_dir: RunDir = Path("run"), common: Common = COMMON) -> int:
+def serve(*, run_dir: RunDir = Path("run"), common: Common = COMMON) -> NoReturn:
     """The same until Ctrl-C; Prefect's UI is the control room. Jobs go on; the next one attaches.
 
     Parameters
@@ -57,14 +62,12 @@ def serve(*, run_dir: RunDir = Path("run"), common: Common = COMMON) -> int:
     run_dir:
         Where the server's files and the summary go.
     """
-    from local.run import main
-
-    return main(["--serve", "--settings", _file(common), "--run-dir", str(run_dir)])
+    _become("local.run", "--serve", "--settings", _file(common), "--run-dir", str(run_dir))
 
 
 def ui(
     *, run_dir: RunDir = Path("run"), stop: Annotated[bool, Parameter(negative="")] = False
-) -> int:
+) -> NoReturn:
     """Keep Prefect's server of a run up, to look around, until Ctrl-C.
 
     Parameters
@@ -74,9 +77,7 @@ def ui(
     stop:
         Stop the server instead.
     """
-    from local.ui import main
-
-    return main(["--run-dir", str(run_dir), *(["--stop"] if stop else [])])
+    _become("local.ui", "--run-dir", str(run_dir), *(["--stop"] if stop else []))
 
 
 def apply(*, common: Common = COMMON) -> int:

@@ -96,9 +96,9 @@ async def _cycles(here: Host, launcher: Launcher, stop: Stop) -> Ran:
             elapsed = time.monotonic() - began
             # a poll that ends first starts what its looks find
             looks_s = discovery.looks_for_s() if stop.bounded else 0.0
-            if launcher.cancelled or looks_s <= 0:
+            if launcher.over or looks_s <= 0:
                 ran.error = ran.error or discovery.error
-                if launcher.cancelled or stop.after_cycle(ran.cycles, elapsed):
+                if launcher.over or stop.after_cycle(ran.cycles, elapsed):
                     return ran
                 if stop.until_done and ran.error is None and await _nothing_left(here, launcher):
                     return ran

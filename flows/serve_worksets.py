@@ -1,4 +1,4 @@
-"""Poll until somebody stops it: one run of `poll_worksets` after the other, an hour each.
+"""Poll until somebody stops it: a run of `poll_worksets` until its schedule makes the next.
 
 What was started lives in the process, and not in the run of the poll that started it: a run ends,
 the next begins, and no workset notices.
@@ -19,13 +19,11 @@ from host import AnotherInstallation, open_host, process_tag
 from tasks.launch import POLL_WORKSETS, Launcher, launching
 from tasks.naming import name_of_poll
 
-HOUR_S: Final = 3600.0
-"""Seconds of one run of the poll; a longer one has a log that nobody can read."""
 PAUSE_S: Final = 5.0
 """Seconds until the next is begun where one has broken off."""
 
 
-async def serve_worksets(settings: str = "default", run_s: float = HOUR_S) -> None:
+async def serve_worksets(settings: str = "default") -> None:
     """Start every workset that may run, and what people ask for in Prefect's UI, until stopped.
 
     It ends when its task is cancelled (Ctrl-C, SIGTERM), or when a person cancels the run of the
@@ -33,7 +31,6 @@ async def serve_worksets(settings: str = "default", run_s: float = HOUR_S) -> No
 
     Args:
         settings: Name of the settings block.
-        run_s: Seconds of one run of the poll.
 
     Raises:
         AnotherInstallation: settings and state DB are not of one installation.
@@ -45,9 +42,10 @@ async def serve_worksets(settings: str = "default", run_s: float = HOUR_S) -> No
         open_host(settings) as here,
         launching(here, process_workset, "inline", SERVED) as launcher,
     ):
+        launcher.rolls = True
         while not launcher.cancelled:
             try:
-                await _one_run(launcher, settings, run_s)
+                await _one_run(launcher, settings)
             except AnotherInstallation:
                 raise
             except Exception as error:
@@ -56,11 +54,16 @@ async def serve_worksets(settings: str = "default", run_s: float = HOUR_S) -> No
         log.warning("the poll was cancelled in Prefect's UI: this process ends; jobs go on")
 
 
-async def _one_run(launcher: Launcher, settings: str, run_s: float) -> None:
-    if not launcher.serving.serves(POLL_WORKSETS):
-        await poll_worksets(settings=settings, duration_seconds=run_s)
+async def _one_run(launcher: Launcher, settings: str) -> None:
+    """A run of the poll, until the schedule has made the next."""
+    run, launcher.next_poll = launcher.next_poll, None
+    serving, tags = launcher.serving, [process_tag(launcher.here.owner)]
+    if not serving.serves(POLL_WORKSETS):
+        await poll_worksets(settings=settings)
         return
-    parameters = {"settings": settings, "duration_seconds": run_s}
-    tags = [process_tag(launcher.here.owner)]
-    run = await launcher.serving.new_run(POLL_WORKSETS, parameters, name_of_poll(), tags)
+    if run is None:
+        parameters = {"settings": settings}
+        run = await serving.new_run(POLL_WORKSETS, parameters, name_of_poll(), tags)
+    else:
+        await serving.tag(run, tags)
     await run_flow_async(poll_worksets, run, parameters=run.parameters)

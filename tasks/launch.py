@@ -33,6 +33,9 @@ PROCESS_WORKSET: Final = "process-workset"
 """Name of the deployment of which the runs are that start here."""
 POLL_WORKSETS: Final = "poll-worksets"
 """Name of the deployment of which the polls are, where they are served; pausing it pauses them."""
+HOUR_S = 3600.0
+"""Seconds between two runs of the poll that its schedule makes; one of a day has a log that nobody
+can read. The schedule is also the switch by which a person pauses the polls."""
 RELAUNCH_S = 600.0
 """A deployment run that has not taken its workset by then (a dead worker) is started again."""
 STOP_S = 10.0
@@ -65,7 +68,7 @@ class Launcher:
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._held: list[WorksetRecord] = []
         self._ready: list[WorksetRecord] = []
-        self.serving = Serving(here, served, self.begin)
+        self.serving = Serving(here, served, self.begin, {POLL_WORKSETS: HOUR_S})
         self._asked_for: set[asyncio.Task[Any]] = set()
         self._context = Context()
         self.polled = False
@@ -74,6 +77,9 @@ class Launcher:
         """Whether a person has paused the deployment of the polls: nothing new is started."""
         self.cancelled = False
         """Whether a person has cancelled the run of the poll: what runs here is let go of."""
+        self.rolls = False
+        """Whether a poll gives way to the next run that the schedule makes."""
+        self.next_poll: FlowRun | None = None
         self.asked_to_look = False
         self.looked = asyncio.Event()
 
@@ -124,6 +130,11 @@ class Launcher:
         if self.paused != was:
             what = "are paused: nothing new is started" if self.paused else "go on"
             run_log().warning("the polls %s (the deployment %s)", what, POLL_WORKSETS)
+
+    @property
+    def over(self) -> bool:
+        """Whether the poll here is to end, whatever its bounds."""
+        return self.cancelled or self.next_poll is not None
 
     async def adopt(self, gone: frozenset[str]) -> None:
         """Go on with the worksets that nobody carries any more; once in a full cycle."""
@@ -259,9 +270,16 @@ class Launcher:
         if flow is self._process_workset and id_ and id_ not in self._children:
             self._carry(id_, self._run_asked_for(flow, run))
             return
-        asked_for = asyncio.create_task(
-            self._run_asked_for(flow, run), name=run.name, context=self._context.copy()
-        )
+        if self.rolls and run.auto_scheduled:  # of the polls: nothing else here has a schedule
+            late, self.next_poll = self.next_poll, run
+            self.wake.set()
+            if late is not None:
+                self._beside(self.serving.end(late, "a later one has taken its place"))
+            return
+        self._beside(self._run_asked_for(flow, run))
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        asked_for = asyncio.create_task(work, context=self._context.copy())
         self._asked_for.add(asked_for)
         asked_for.add_done_callback(self._asked_for.discard)
         asked_for.add_done_callback(lambda _: self.wake.set())

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments.runner import EntrypointType  # type: ignore[attr-defined]
 from prefect.exceptions import Abort, ObjectNotFound
-from prefect.states import Pending
+from prefect.states import Cancelled, Pending
 from prefect.utilities.engine import propose_state
 
 from host import Host
@@ -40,8 +42,10 @@ class Serving:
         here: Host,
         flows: Mapping[str, AnyFlow],
         begin: Callable[[AnyFlow, FlowRun], None],
+        every_s: Mapping[str, float],
     ) -> None:
         self._here = here
+        self._every_s = every_s
         self._flows = flows
         self._begin = begin
         self._served: dict[UUID, AnyFlow] = {}
@@ -76,6 +80,7 @@ class Serving:
 
     async def _saved(self, client: PrefectClient, name: str, flow: AnyFlow) -> UUID:
         """The deployment of a flow; of a second installation on the server by a name of its own."""
+        name_of_flow = name
         name = name if self._here.name == "default" else f"{name}-{self._here.name}"
         there = await _there(client, f"{flow.name}/{name}")
         if there is not None and there.work_pool_name:
@@ -88,17 +93,37 @@ class Serving:
             entrypoint_type=EntrypointType.MODULE_PATH,
             # a person's pause outlives this process
             paused=there is not None and bool(there.paused),
+            schedules=self._schedules(name_of_flow, there),
         )
         return await deployment.aapply()
+
+    def _schedules(
+        self, name: str, there: DeploymentResponse | None
+    ) -> list[DeploymentScheduleCreate]:
+        """Those that it has, switched on or off as a person left them; else the first one."""
+        if there is not None and there.schedules:
+            return [
+                DeploymentScheduleCreate(schedule=known.schedule, active=known.active)
+                for known in there.schedules
+            ]
+        if name not in self._every_s:
+            return []
+        every = IntervalSchedule(interval=timedelta(seconds=self._every_s[name]))
+        return [DeploymentScheduleCreate(schedule=every, active=True)]
 
     def serves(self, name: str) -> bool:
         return name in self._ids
 
     async def is_paused(self, name: str) -> bool:
-        """Whether a person has paused a deployment; one that is not served is not."""
+        """Whether a person has paused a deployment, or switched off all of its schedules.
+
+        One that is not served is not.
+        """
         if self._client is None or name not in self._ids:
             return False
-        return bool((await self._client.read_deployment(self._ids[name])).paused)
+        there = await self._client.read_deployment(self._ids[name])
+        off = bool(there.schedules) and not any(known.active for known in there.schedules)
+        return bool(there.paused) or off
 
     async def is_cancelled(self, run_id: str | None) -> bool:
         """Whether a person has cancelled a run that lives here, where nobody else ends it."""
@@ -106,6 +131,16 @@ class Serving:
             return False
         run = await self._client.read_flow_run(UUID(run_id))
         return run.state_type in (StateType.CANCELLING, StateType.CANCELLED)
+
+    async def tag(self, run: FlowRun, tags: Iterable[str]) -> None:
+        """Give a run that was taken here more tags."""
+        assert self._client is not None
+        await self._client.update_flow_run(run.id, tags=sorted({*run.tags, *tags}))
+
+    async def end(self, run: FlowRun, why: str) -> None:
+        """End a run that was taken here and is not wanted."""
+        assert self._client is not None
+        await self._client.set_flow_run_state(run.id, Cancelled(message=why), force=True)
 
     async def new_run(
         self, name: str, parameters: Mapping[str, Any], run_name: str, tags: Iterable[str]

@@ -24,6 +24,9 @@ class PrefectAPI:
     def post(self, path, **body):
         return self._ask("POST", path, json.dumps(body).encode())
 
+    def patch(self, path, **body):
+        return self._ask("PATCH", path, json.dumps(body).encode())
+
     def _ask(self, method, path, data):
         request = urllib.request.Request(f"{self.url}/{path}", data, self.headers, method=method)
         try:

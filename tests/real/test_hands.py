@@ -112,32 +112,34 @@ def test_what_people_start_by_a_form_runs_in_the_poller(polled):
 SERVE = """
 import asyncio, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+import tasks.launch
+tasks.launch.HOUR_S = float(sys.argv[2])
 from flows.serve_worksets import serve_worksets
 try:
-    asyncio.run(serve_worksets(sys.argv[1], run_s=float(sys.argv[2])))
+    asyncio.run(serve_worksets(sys.argv[1]))
 except asyncio.CancelledError:
     sys.exit(143)  # SIGTERM
 """
 
 
 def polls(site):
-    """The runs of the site's own polls, the oldest first."""
+    """The deployment of the site's own polls, and its runs that have begun, the oldest first."""
     there = site.prefect.deployment(f"poll_worksets/poll-worksets-{site.name}")
     found = site.prefect.runs(flow="poll_worksets") if there else []
-    ours = [run for run in found if run["deployment_id"] == there["id"]]
-    return there, sorted(ours, key=lambda run: run["created"])
+    ours = [r for r in found if r["deployment_id"] == there["id"] and r["start_time"]]
+    return there, sorted(ours, key=lambda run: run["start_time"])
 
 
 def test_a_poll_gives_way_to_the_next_and_no_workset_notices(site):
     site.configure(clusters=1, slots=3, delivery_minutes=0)
     site.add("outlives-its-poll", 20)
-    served = site.start("-c", SERVE, site.name, "6")
+    served = site.start("-c", SERVE, site.name, "8")
     site.until(lambda: site.running() == {"outlives-its-poll"}, 60)
-    site.until(lambda: len(polls(site)[1]) >= 3, 60)
+    site.until(lambda: len(polls(site)[1]) >= 3, 90)
     site.add("of-a-later-poll", 1)
     site.until(lambda: site.states() == {State.COMPLETE: 2}, 60)
     for workset in ("outlives-its-poll", "of-a-later-poll"):
-        assert the_run(site, workset)["state"]["type"] == "COMPLETED", workset
+        site.until(lambda w=workset: the_run(site, w)["state"]["type"] == "COMPLETED", 20)
     site.assert_each_step_ran_once(["outlives-its-poll", "of-a-later-poll"])
     first, *others = polls(site)[1]
     assert first["state"]["type"] == "COMPLETED", first["state"]
@@ -161,6 +163,16 @@ def test_pausing_the_polls_starts_nothing_until_they_are_resumed(site):
     assert site.states() == {State.COMPLETE: 1, State.READY: 1}, "it was started all the same"
     api.post(f"deployments/{there['id']}/resume_deployment")
     site.until(lambda: site.states() == {State.COMPLETE: 2}, 30)
+    # the switch that the UI shows is that of the schedule
+    (schedule,) = there["schedules"]
+    api.patch(f"deployments/{there['id']}/schedules/{schedule['id']}", active=False)
+    time.sleep(4)
+    site.add("switched-off", 1)
+    site.until(lambda: site.states()[State.READY] == 1, 60)
+    time.sleep(5)
+    assert site.states() == {State.COMPLETE: 2, State.READY: 1}
+    api.patch(f"deployments/{there['id']}/schedules/{schedule['id']}", active=True)
+    site.until(lambda: site.states() == {State.COMPLETE: 3}, 30)
 
 
 def test_a_pause_outlives_the_process(site):
@@ -168,7 +180,8 @@ def test_a_pause_outlives_the_process(site):
     first = site.start("-c", SERVE, site.name, "3600")
     site.until(lambda: polls(site)[1], 60)
     there = polls(site)[0]
-    site.prefect.post(f"deployments/{there['id']}/pause_deployment")
+    (schedule,) = there["schedules"]
+    site.prefect.patch(f"deployments/{there['id']}/schedules/{schedule['id']}", active=False)
     first.send_signal(signal.SIGTERM)
     first.wait(30)
     site.add("waits", 1)
@@ -176,7 +189,8 @@ def test_a_pause_outlives_the_process(site):
     site.until(lambda: site.states()[State.READY] == 1, 60)
     time.sleep(5)
     assert site.states() == {State.READY: 1}
-    assert polls(site)[0]["paused"]
+    (schedule,) = polls(site)[0]["schedules"]
+    assert not schedule["active"]
 
 
 def test_a_cancelled_poll_ends_its_process_and_the_next_attaches(site):
