@@ -270,13 +270,21 @@ class Launcher:
         if flow is self._process_workset and id_ and id_ not in self._children:
             self._carry(id_, self._run_asked_for(flow, run))
             return
-        if self.rolls and run.auto_scheduled:  # of the polls: nothing else here has a schedule
+        if run.auto_scheduled:  # of the polls: nothing else here has a schedule
+            self._next_poll(run)
+        else:
+            self._beside(self._run_asked_for(flow, run))
+
+    def _next_poll(self, run: FlowRun) -> None:
+        """Let the poll here give way to the one that its schedule has made, if it does so."""
+        late: FlowRun | None = run
+        why = "a poll goes on here, and ends by itself"
+        if self.rolls:
             late, self.next_poll = self.next_poll, run
+            why = "a later one has taken its place"
             self.wake.set()
-            if late is not None:
-                self._beside(self.serving.end(late, "a later one has taken its place"))
-            return
-        self._beside(self._run_asked_for(flow, run))
+        if late is not None:
+            self._beside(self.serving.end(late, why))
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         asked_for = asyncio.create_task(work, context=self._context.copy())

@@ -24,6 +24,10 @@ class PrefectAPI:
     def post(self, path, **body):
         return self._ask("POST", path, json.dumps(body).encode())
 
+    def emit(self, *events):
+        """What a program that emits events sends."""
+        return self._ask("POST", "events", json.dumps(events).encode())
+
     def patch(self, path, **body):
         return self._ask("PATCH", path, json.dumps(body).encode())
 
