@@ -100,7 +100,11 @@ def test_each_automation_fires(site):
         site.until(lambda: told("Dead letter: worse"), 60)
         (letter,) = [one for one in came if "worse" in one["subject"]]
         assert "a.fq" in letter["body"]
-    said = api.post("events/filter", filter={"event": {"name": ["workset.failed"]}}, limit=50)
-    (failed,) = [e for e in said["events"] if e["resource"]["prefect.resource.name"] == "worse"]
-    roles = {one["prefect.resource.role"] for one in failed["related"]}
+
+    def failed():
+        said = api.post("events/filter", filter={"event": {"name": ["workset.failed"]}}, limit=50)
+        return [e for e in said["events"] if e["resource"]["prefect.resource.name"] == "worse"]
+
+    site.until(failed, 30)  # the server writes events down a few seconds later
+    roles = {one["prefect.resource.role"] for one in failed()[0]["related"]}
     assert "flow-run" in roles, "an event carries the run that it came from"
