@@ -49,6 +49,8 @@ def cancel(*workset_ids: str, reason: Reason = HERE, common: Common = COMMON) ->
 
     Parameters
     ----------
+    workset_ids:
+        The worksets.
     reason:
         Kept in the history.
     """
@@ -67,6 +69,8 @@ def retry(*workset_ids: str, reason: Reason = HERE, common: Common = COMMON) -> 
 
     Parameters
     ----------
+    workset_ids:
+        The worksets.
     reason:
         Kept in the history.
     """
@@ -89,6 +93,10 @@ def priority(
     ----------
     priority:
         urgent, normal or low.
+    workset_ids:
+        The worksets; unfinished ones, or dead letters.
+    reason:
+        Kept in the history.
     """
 
     def act(site: Site, id_: str) -> tuple[str, WorksetRecord]:
@@ -111,10 +119,18 @@ def redrive(
 
     Parameters
     ----------
+    workset_ids:
+        These dead letters.
+    customer:
+        Only this customer's.
     error_class:
         Only those with an error of this class.
+    everything:
+        All dead letters, if nothing else is chosen.
     from_start:
         Run finished steps again; else only where the data were at fault.
+    reason:
+        Kept in the history.
     dry_run:
         Only list them.
     """
@@ -159,6 +175,8 @@ def drain(
 
     Parameters
     ----------
+    cluster:
+        Its name in the settings.
     reason:
         Why; shown with whatever waits for it.
     resume:

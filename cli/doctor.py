@@ -166,7 +166,7 @@ def _clusters(site: Site) -> Iterator[Finding]:
         try:
             room = site.cluster(cluster.cluster_name).capacity()
         except WorksetError as error:
-            yield Finding(name, False, line(str(error)), "see docs/ on clusters that do not answer")
+            yield Finding(name, False, line(str(error)), "see docs/life-cycle.md")
             continue
         view = cluster.view()
         gives = f"{view.vcpus_per_workset} vCPUs and {view.memory_gb_per_workset:g} GB a workset"

@@ -189,6 +189,8 @@ def logs(
 
     Parameters
     ----------
+    workset_id:
+        The workset.
     step:
         stage, run or export; else the last that has begun.
     follow:

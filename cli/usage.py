@@ -38,8 +38,12 @@ def usage(
     ----------
     by:
         customer, pipeline or cluster.
-    since, until:
-        Steps that ended from then on, and before then (ISO 8601; without a zone: UTC).
+    since:
+        Only steps that ended from then on (ISO 8601; without a zone: UTC).
+    until:
+        Only steps that ended before then.
+    as_csv:
+        Print CSV.
     """
     site = common.site()
     views = {view.name: view for view in site.views()}

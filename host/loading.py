@@ -42,7 +42,8 @@ async def load(reference: str, kind: type[B]) -> B:
         block = await Block.aload(reference)
     except ValueError as error:
         raise ConfigurationError(
-            f"there is no block {reference}: {error}; save it first (see the README, Settings)"
+            f"there is no block {reference}: {error}; save it first, in Prefect's UI, or with its "
+            f"settings file: worksets apply"
         ) from error
     if not isinstance(block, kind):
         raise ConfigurationError(f"the block {reference} is not a {kind.__name__}")
