@@ -172,11 +172,11 @@ def _clusters(site: Site) -> Iterator[Finding]:
         gives = f"{view.vcpus_per_workset} vCPUs and {view.memory_gb_per_workset:g} GB a workset"
         if view.never:
             yield Finding(name, False, f"nothing can run there: {view.never}", "correct its block")
-        elif why := drained.get(cluster.cluster_name) or view.unavailable:
-            yield Finding(
-                name, False, f"takes nothing new: {why}",
-                f"worksets drain {cluster.cluster_name} --resume",
-            )  # fmt: skip
+        elif why := drained.get(cluster.cluster_name):
+            remedy = f"worksets drain {cluster.cluster_name} --resume"
+            yield Finding(name, False, f"takes nothing new: {why}", remedy)
+        elif view.unavailable:
+            yield Finding(name, False, f"takes nothing new: {view.unavailable}", "see its settings")
         else:
             told = "no bound of its own" if room is None else f"room for {room}"
             yield Finding(

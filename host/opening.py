@@ -45,6 +45,7 @@ async def open_host(settings: str, config: ProcessorConfig | None = None) -> Asy
     found = await loading.load_settings(settings)
     db = await loading.load(found.state_db, WorksetStateDB)  # type: ignore[type-abstract]
     here = Host(settings, found, db, config or found.processor)
+    here.follows_settings = config is None
     here.installation = await here.call(db.installation)
     if found.installation not in ("", here.installation):
         raise AnotherInstallation(

@@ -48,6 +48,8 @@ class Host:
         self.settings = settings
         self.db = db
         self.config = config
+        self.follows_settings = False
+        """Whether `config` is that of the settings, also when they change."""
         self.owner = new_owner()
         self.watches: dict[str, ClusterWatch] = {}
         self.placeable: frozenset[str] = frozenset()
@@ -109,6 +111,8 @@ class Host:
                 f"stops. Its jobs go on; start it again with the settings that are meant"
             )
         self.settings = settings
+        if self.follows_settings:
+            self.config = settings.processor
         found = {
             cluster.cluster_name: cluster.of(self.installation)
             for cluster in await loading.load_clusters(self.settings, self.telling.of_unloaded)

@@ -147,10 +147,12 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
         f"{summary['makespan_s']:.1f} s (ideal {summary['ideal_s']:.1f} s). "
         f"Results: {settings.results}, summary: {options.run_dir / 'summary.json'}",
     )
-    progress.tell_odd(console, odd)
+    if not options.serve:
+        progress.tell_odd(console, odd)
     if records and all(r.state in FINAL for r in records):
         progress.say(console, "`make ui` shows the runs in Prefect; `make clean` forgets the demo.")
-    return 1 if odd or not records else 0
+    # serving ends when somebody ends it, whatever is not done yet
+    return 1 if not options.serve and (odd or not records) else 0
 
 
 def _expected(options: argparse.Namespace) -> dict[str, str]:

@@ -30,7 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         running = server.start(private_folder(options.run_dir) / "server")
         password_file = running.password_file
         running.wait()
-        print(f"Prefect's UI: {running.ui_url}   (Ctrl-C stops it)")
+        # one that `worksets serve` works with is left alone
+        ends = (
+            "Ctrl-C stops it" if running.is_new else "it ran already, and goes on; --stop ends it"
+        )
+        print(f"Prefect's UI: {running.ui_url}   ({ends})")
         print(f"Password:     {running.password}   (the UI asks for it once)")
         print(f"From Python:  export PREFECT_API_URL={running.api_url}")
         print(f"              export PREFECT_API_AUTH_STRING=$(cat {quote(str(password_file))})")
@@ -42,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
-        if running is not None:
+        if running is not None and running.is_new:
             server.stop(folder)
 
 

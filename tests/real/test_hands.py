@@ -208,6 +208,19 @@ def test_a_cancelled_poll_ends_its_process_and_the_next_attaches(site):
     site.assert_each_step_ran_once(["goes-on"])
 
 
+def test_a_limit_that_is_changed_in_the_settings_holds_in_a_poller_that_goes_on(site):
+    site.configure(clusters=1, slots=3, delivery_minutes=0, max_concurrent_worksets=1)
+    site.start("-c", SERVE, site.name, "3600")
+    for n in range(3):
+        site.add(f"one-by-one-{n}", 20)
+    site.until(lambda: len(site.running()) == 1, 60)
+    time.sleep(3)
+    assert len(site.running()) == 1
+    site.configure(clusters=1, slots=3, delivery_minutes=0, max_concurrent_worksets=3)
+    site.until(lambda: len(site.running()) >= 2, 15)
+    site.until(lambda: site.states() == {State.COMPLETE: 3}, 90)
+
+
 def test_a_poll_by_form_is_one_look_at_once_and_other_forms_do_what_they_say(site):
     site.configure(clusters=1, slots=1, delivery_minutes=0, poll_interval_seconds=600)
     site.add("first", 20)
