@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
-from rich.console import Console
+from prefect.logging.handlers import PrefectConsoleHandler
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from local.summary import message
 from local.worksets import Worksets
-from worksets.record import State, WorksetRecord
+from worksets.record import FINAL, State, WorksetRecord
 from worksets.texts import line
 
 MAX_SHOWN = 400
@@ -22,8 +28,10 @@ MAX_SHOWN = 400
 COLUMNS = ("workset", "state", "cluster", "try", "customer", "prio", "steps done")
 WIDE = 120
 """Columns of a terminal from which on all of them are shown."""
-AROUND = 6
-"""Lines of a terminal that the table's frame, its title and the prompt take."""
+AROUND = 7
+"""Lines of a terminal that the table's frame, its title, the bar and the prompt take."""
+ENDS_S = 10.0
+"""Seconds between two looks at when all will have ended; with a thousand, one takes a second."""
 _RANK = {
     State.IN_PROGRESS: 0,
     State.LOCKED: 1,
@@ -83,6 +91,42 @@ def as_text(data: str, style: str = "", longest: int = MAX_SHOWN) -> Text:
     return Text(line(data, longest), style)
 
 
+def bar(records: Sequence[WorksetRecord], end: datetime | None) -> Table:
+    """One bar over all, and when the last of them is expected to end."""
+    done = sum(record.state in FINAL for record in records)
+    told = f"{done} of {len(records)} have ended"
+    if end is not None and done < len(records):
+        told += f", the last at about {end.astimezone():%H:%M}"
+    shown = Table.grid(padding=(0, 1))
+    shown.add_row(ProgressBar(total=max(1, len(records)), completed=done, width=30), Text(told))
+    return shown
+
+
+class _Above:
+    """What Prefect's console handler prints to: the first line of each record, above the table."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def print(self, message: str, **_: Any) -> None:
+        self._console.print(as_text(message.partition("\n")[0]), soft_wrap=True)
+
+
+@contextmanager
+def logged_above(console: Console) -> Iterator[None]:
+    """Have log lines of this process printed above a live display, which they would tear."""
+    known = [logging.getLogger(name) for name in sorted(logging.root.manager.loggerDict)]
+    handlers = {h for one in (logging.getLogger(), *known) for h in one.handlers}
+    changed = [(h, h.console) for h in handlers if isinstance(h, PrefectConsoleHandler)]
+    for handler, _ in changed:
+        handler.console = _Above(console)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for handler, before in changed:
+            handler.console = before
+
+
 def say(console: Console, *parts: str, style: str = "") -> None:
     """Print a line that no width breaks; data in it is data. `style` is that of the first part."""
     first, *rest = parts
@@ -107,13 +151,26 @@ def tell_odd(console: Console, odd: Sequence[dict[str, Any]]) -> None:
         )
 
 
-async def show(console: Console, worksets: Worksets, until: asyncio.Event) -> None:
-    """Show the worksets as they change, until told to stop."""
+async def show(
+    console: Console,
+    worksets: Worksets,
+    until: asyncio.Event,
+    ends: Callable[[Sequence[WorksetRecord]], datetime | None] = lambda _: None,
+) -> None:
+    """Show the worksets as they change, until told to stop. `ends`: when all is expected to end."""
     if console.is_terminal:
-        with Live(console=console, refresh_per_second=4, transient=True) as live:
+        with (
+            Live(console=console, refresh_per_second=4, transient=True) as live,
+            logged_above(console),
+        ):
+            end, looked_at = None, -ENDS_S
             while not until.is_set():
                 records = await asyncio.to_thread(worksets.look)
-                live.update(table(*fitting(records, console.height), console.width))
+                if time.monotonic() - looked_at >= ENDS_S:
+                    looked_at = time.monotonic()
+                    end = await asyncio.to_thread(ends, records)
+                live.update(Group(table(*fitting(records, console.height), console.width),
+                                  bar(records, end)))  # fmt: skip
                 await _pause(until)
         return
     seen: dict[str, tuple[State, int]] = {}

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,8 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
     from local import progress, settings_file
     from local.summary import summarize
     from local.worksets import Worksets
-    from worksets.record import FINAL
+    from worksets.forecast import last_end
+    from worksets.record import FINAL, WorksetRecord
 
     console = Console() if sys.stdout.isatty() else Console(width=150)
     settings, db, clusters = settings_file.read(options.settings, Path.cwd())
@@ -116,7 +118,14 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
         )
 
     done, worksets = asyncio.Event(), Worksets(db)
-    display = asyncio.create_task(progress.show(console, worksets, done))
+    views = [cluster.view() for cluster in clusters]
+    limits = settings.limits(settings.processor, views)
+
+    def ends(records: Sequence[WorksetRecord]) -> datetime | None:
+        now = db.now()
+        return last_end(records, views, limits, settings.weights, settings.placement, now)
+
+    display = asyncio.create_task(progress.show(console, worksets, done, ends))
     if options.serve:
         progress.say(
             console,
@@ -135,9 +144,7 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
         await APILogHandler.aflush()
 
     records = await asyncio.to_thread(worksets.look)
-    views = [cluster.view() for cluster in clusters]
-    expected = _expected(options)
-    summary = summarize(records, expected, views, settings.limits(settings.processor, views), ui)
+    summary = summarize(records, _expected(options), views, limits, ui)
     _write(options.run_dir / "summary.json", summary)
     console.print(progress.table(records, progress.headline(records), console.width))
     odd = [w for w in summary["worksets"] if w["state"] != w["expected_state"]]

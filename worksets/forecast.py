@@ -19,7 +19,7 @@ from typing import Final
 from worksets.capacity import ClusterView, Fit, Limits
 from worksets.costs import Costs, PlacementPolicy
 from worksets.placement import plan
-from worksets.record import State, WorksetRecord, scopes_of
+from worksets.record import HELD, State, WorksetRecord, scopes_of
 
 MOMENTS: Final = 60
 """Times at which slots are given away anew, at the most."""
@@ -132,3 +132,22 @@ def _started(record: WorksetRecord, cluster: str, costs: Costs, now: datetime) -
     n = next(n for n, view in enumerate(costs.fit.clusters) if view.name == cluster)
     usd = sum(costs.usd(record, 1 << n)[n])
     return Expected(record.workset_id, cluster, now, now + timedelta(hours=length), usd)
+
+
+def last_end(
+    records: Iterable[WorksetRecord],
+    clusters: Sequence[ClusterView],
+    limits: Limits,
+    customers: Mapping[str, float],
+    policy: PlacementPolicy,
+    now: datetime,
+) -> datetime | None:
+    """When the last of all that is unfinished is expected to end; None: not known of each."""
+    records = list(records)
+    held = [record for record in records if record.state in HELD]
+    waiting = [record for record in records if record.state in (State.READY, State.RETRYING)]
+    if any(hours(record) is None for record in (*held, *waiting)):
+        return None
+    found = forecast(waiting, held, clusters, limits, customers, policy, now)
+    ends = [one.ends for one in found.values() if one.ends is not None]
+    return max([*ends, *(expected_end(record, now, 0.0) for record in held)], default=None)

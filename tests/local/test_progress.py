@@ -1,12 +1,15 @@
 """The live display fits the terminal, and counts what it does not show."""
 
 import io
+import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
+from rich.live import Live
 
-from local.progress import fitting, table
+from local.progress import bar, fitting, logged_above, table
 from worksets.record import State, WorksetRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,3 +44,29 @@ def test_why_it_failed_is_readable_in_eighty_columns():
     out = io.StringIO()
     Console(file=out, width=80).print(table(records(4), "4", 80))
     assert "its lane 2 is cut off" in out.getvalue()
+
+
+def test_log_lines_stand_above_the_table_and_do_not_tear_it():
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=24, force_terminal=True)
+    handler = PrefectConsoleHandler(stream=io.StringIO())
+    log = logging.getLogger("a.log.of.this.test")
+    log.addHandler(handler)
+    before = handler.console
+    with Live(console=console, refresh_per_second=50) as live, logged_above(console):
+        live.update(table(records(3), "three", 80))
+        log.warning("it [red]burns[/red]\nand more")
+        live.refresh()
+    assert handler.console is before and handler.stream.getvalue() == ""
+    shown = out.getvalue()
+    assert "it [red]burns[/red]" in shown and "and more" not in shown
+    assert shown.index("burns") < shown.rindex("three"), "above the table"
+
+
+def test_the_bar_says_how_many_have_ended_and_when_the_last_will():
+    out = io.StringIO()
+    Console(file=out, width=80).print(bar(records(4), NOW))
+    assert "2 of 4 have ended, the last at about" in out.getvalue()
+    out = io.StringIO()
+    Console(file=out, width=80).print(bar(records(1), NOW))
+    assert "1 of 1 have ended" in out.getvalue() and "the last" not in out.getvalue()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from worksets.capacity import ClusterView, Limits
 from worksets.costs import PlacementPolicy
-from worksets.forecast import MOMENTS, OVERDUE, forecast
+from worksets.forecast import MOMENTS, OVERDUE, forecast, last_end
 from worksets.placement import plan
 from worksets.record import Estimates, HistoryEntry, Priority, State, WorksetRecord
 
@@ -125,3 +125,12 @@ def test_a_thousand_are_foretold_in_few_moments(monkeypatch):
     assert len(found) == 1000 and asked <= MOMENTS + 10
     length = sum(1.0 + n % 7 for n in range(1000)) / 30
     assert at(length - 7) <= max(e.starts for e in found.values()) <= at(length * 1.02)
+
+
+def test_the_last_end_is_that_of_all_or_nobody_knows():
+    views = [ClusterView(name="a", max_concurrent_worksets=1)]
+    limits = Limits(max_worksets=9, clusters={"a": 1})
+    asked = (views, limits, {"acme": 1.0}, POLICY, NOW)
+    assert last_end([], *asked) is None
+    assert last_end([workset(1), running(2, 2.0, at(-1)), workset(3, 3.0)], *asked) == at(5)
+    assert last_end([workset(1), workset(2, 0.0)], *asked) is None
