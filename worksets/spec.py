@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from worksets.daylily import OTHERS, understood
 from worksets.errors import ConfigurationError
 from worksets.record import MAX_RETRIES, Priority
 from worksets.texts import listed
@@ -253,7 +254,7 @@ def parse_spec(data: bytes, name: str = FILE_NAME) -> ParsedSpec:
     """
     mapping, lines = load_mapping(data, name)
     try:
-        spec = WorksetSpec.model_validate(mapping)
+        spec = WorksetSpec.model_validate(understood(mapping, lines))
     except ValidationError as error:
         told = listed(
             error.errors(include_url=False),
@@ -281,7 +282,7 @@ def _short(value: Any) -> str:
 
 def _unknown_keys(spec: WorksetSpec) -> Iterator[tuple[str, str, type[BaseModel]]]:
     """Each key that is not ours: the place that it stands in, the key, and whose it is not."""
-    yield from (("", key, WorksetSpec) for key in spec.model_extra or {})
+    yield from (("", key, WorksetSpec) for key in spec.model_extra or {} if key not in OTHERS)
     for index, sample in enumerate(spec.samples):
         yield from ((f"samples[{index}].", key, Sample) for key in sample.model_extra or {})
 

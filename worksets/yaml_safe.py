@@ -24,6 +24,10 @@ _PLAIN_TAGS: Final = frozenset(
     for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge")
 )
 
+_READ_OTHERWISE: Final = frozenset(
+    f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "timestamp")
+)
+
 # libyaml reads events ten times faster, and reading events never recurses
 _EVENTS: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -32,8 +36,17 @@ class YamlRefused(ConfigurationError):
     """The file is not the plain YAML mapping that it should be."""
 
 
-Lines = dict[tuple[str | int, ...], int]
-"""Path of a key (`("samples", 0, "sample_id")`) to its line, counted from 1."""
+Path = tuple[str | int, ...]
+"""Of a value: the keys and indexes that lead to it, such as `("samples", 0, "sample_id")`."""
+
+
+class Lines(dict[Path, int]):
+    """Path of a key to its line, counted from 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: dict[Path, str] = {}
+        """What stands in the file where YAML reads a number, a truth value or a time."""
 
 
 def load_mapping(
@@ -62,7 +75,7 @@ def load_mapping(
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is None:
             raise YamlRefused(f"{name}: the file is empty; write at least `{first}:`")
-        lines: Lines = {}
+        lines = Lines()
         _check_nodes(root, name, (), lines, {}, set())
         if not isinstance(root, yaml.MappingNode):
             kind = "list" if isinstance(root, yaml.SequenceNode) else "single value"
@@ -116,7 +129,7 @@ def _line(part: yaml.Node | yaml.Event) -> int:
 def _check_nodes(
     node: yaml.Node,
     name: str,
-    path: tuple[str | int, ...],
+    path: Path,
     lines: Lines,
     sizes: dict[int, int],
     open_nodes: set[int],
@@ -124,6 +137,8 @@ def _check_nodes(
     """Number of values below `node` with every alias written out; refuses tags and duplicates."""
     line = _line(node)
     lines[path] = line
+    if node.tag in _READ_OTHERWISE:
+        lines.written[path] = str(node.value)
     if id(node) in open_nodes:
         raise YamlRefused(f"{name} (line {line}): an alias that contains itself; write it out")
     if id(node) in sizes:

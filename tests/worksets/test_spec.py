@@ -51,7 +51,7 @@ def test_a_good_one_keeps_foreign_keys_and_tells_them():
         (sample(sample_id="'$(id)'"), "sample_id"),
         (sample(sample_id='"a\\nb"'), "sample_id"),
         (sample(sample_id="a" * 300), "sample_id"),
-        (sample(sample_id="001"), "quotes"),
+        (sample(fastq_r1="001"), "quotes"),
         (sample(fastq_r1="../x.fq.gz"), "fastq_r1"),
         (sample(fastq_r1="/etc/x.fq"), "fastq_r1"),
         (sample(fastq_r1="s3://b/x.fq"), "fastq_r1"),
