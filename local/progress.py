@@ -140,14 +140,20 @@ def headline(records: Sequence[WorksetRecord]) -> str:
 
 
 def tell_odd(console: Console, odd: Sequence[dict[str, Any]]) -> None:
-    """Say of each workset that ended otherwise than it was expected to."""
+    """Say of each workset that did not end as it should why, and how it is brought back."""
     for workset in odd:
+        expected = workset["expected_state"]
+        was = f", expected was {expected}" if expected else ""
+        told = f": {workset['message']}" if workset["message"] else ""
+        say(console, f"{workset['workset_id']} is {workset['state']}{was}", told, style="red")
+    failed = [
+        w["workset_id"] for w in odd if w["state"] == State.FAILED and not w["expected_state"]
+    ]
+    if failed:
         say(
             console,
-            f"{workset['workset_id']} is {workset['state']}, expected was "
-            f"{workset['expected_state']}",
-            f": {workset['message']}",
-            style="red",
+            f"Put right what is wrong, then: worksets retry {' '.join(failed[:3])}"
+            f"{' …' if len(failed) > 3 else ''}; all of them: worksets redrive --all",
         )
 
 

@@ -92,7 +92,7 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
     from flows.poll_worksets import poll_worksets
     from flows.serve_worksets import serve_worksets
     from local import progress, settings_file
-    from local.summary import summarize
+    from local.summary import is_odd, summarize
     from local.worksets import Worksets
     from worksets.forecast import last_end
     from worksets.record import FINAL, WorksetRecord
@@ -144,14 +144,16 @@ async def run(options: argparse.Namespace, own: server.Server | None, began: flo
         await APILogHandler.aflush()
 
     records = await asyncio.to_thread(worksets.look)
-    summary = summarize(records, _expected(options), views, limits, ui)
+    expected = _expected(options)
+    summary = summarize(records, expected, views, limits, ui)
     _write(options.run_dir / "summary.json", summary)
     console.print(progress.table(records, progress.headline(records), console.width))
-    odd = [w for w in summary["worksets"] if w["state"] != w["expected_state"]]
+    odd = [workset for workset in summary["worksets"] if is_odd(workset)]
+    ideal = f" (ideal {summary['ideal_s']:.1f} s)" if expected else ""
     progress.say(
         console,
         f"{len(records)} worksets, {summary['peak_running']} at once, makespan "
-        f"{summary['makespan_s']:.1f} s (ideal {summary['ideal_s']:.1f} s). "
+        f"{summary['makespan_s']:.1f} s{ideal}. "
         f"Results: {settings.results}, summary: {options.run_dir / 'summary.json'}",
     )
     if not options.serve:

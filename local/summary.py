@@ -36,7 +36,9 @@ def summarize(
                 "customer_id": r.customer_id,
                 "cluster": r.cluster_name,
                 "state": r.state.value,
-                "expected_state": expected.get(r.workset_id, State.COMPLETE.value),
+                "expected_state": expected.get(r.workset_id, State.COMPLETE.value)
+                if expected
+                else None,
                 "attempts": r.attempt,
                 "steps_run": [f"{run.step.value}#{run.attempt}" for run in r.step_runs],
                 "seconds": round(_span(r.step_runs), 3),
@@ -49,6 +51,14 @@ def summarize(
         "ideal_s": round(ideal_seconds(records, views, limits), 3),
         "prefect_ui": prefect_ui,
     }
+
+
+def is_odd(workset: Mapping[str, Any]) -> bool:
+    """Whether a workset of the summary ended otherwise than it should: as it was expected to, or,
+    where nothing was, in order, or as a person has had it."""
+    if workset["expected_state"] is not None:
+        return bool(workset["state"] != workset["expected_state"])
+    return workset["state"] not in (State.COMPLETE, State.CANCELLED, State.IGNORED)
 
 
 def message(record: WorksetRecord) -> str:

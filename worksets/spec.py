@@ -258,7 +258,7 @@ def parse_spec(data: bytes, name: str = FILE_NAME) -> ParsedSpec:
     except ValidationError as error:
         told = listed(
             error.errors(include_url=False),
-            lambda problem: _message(name, lines, problem["loc"], problem),
+            lambda problem: _message(name, lines, problem["loc"], problem) + _near(problem),
             about=f"{name}: ",
         )
         raise ConfigurationError("\n".join(told)) from None
@@ -273,6 +273,17 @@ def _message(name: str, lines: Lines, loc: tuple[str | int, ...], problem: Any) 
     given = problem.get("input")
     shown = "" if isinstance(given, (dict, BaseModel)) else f" (it says {_short(given)})"
     return f"{name} (line {known}): {key or 'the file'}: {text}{shown}"
+
+
+def _near(problem: Any) -> str:
+    """Where a key is missing: the one that stands there and may be meant."""
+    given, missing = problem.get("input"), str(problem["loc"][-1]) if problem["loc"] else ""
+    if problem["type"] != "missing" or not isinstance(given, dict):
+        return ""
+    others = [key for key in given if key not in {*WorksetSpec.model_fields, *Sample.model_fields}]
+    near = [key for key in others if missing.startswith(key) and len(key) > 2]
+    near = near or difflib.get_close_matches(missing, others, n=1, cutoff=0.7)
+    return f"; {_short(near[0])} stands there: is {missing!r} meant?" if near else ""
 
 
 def _short(value: Any) -> str:
