@@ -17,9 +17,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from prefect.blocks.core import Block
-from pydantic import PrivateAttr, TypeAdapter, ValidationError
+from pydantic import PrivateAttr
 
-from blocks.state_db.store import Known, Lease, Store, VersionConflict
+from blocks.state_db.notes import Notes
+from blocks.state_db.steering import Steering
+from blocks.state_db.store import Known, Lease, VersionConflict
 from worksets import events, lifecycle
 from worksets.errors import (
     ConfigurationError,
@@ -29,20 +31,15 @@ from worksets.errors import (
     TransientError,
     WorksetNotFound,
 )
-from worksets.estimates import remembered, with_ratio
-from worksets.health import Health
-from worksets.leases import LEASE_S, is_stale
+from worksets.leases import LEASE_S
 from worksets.record import (
     HELD,
     UNFINISHED,
-    AffinityReason,
     Exported,
-    Priority,
     State,
     StepRun,
     WorksetRecord,
 )
-from worksets.registration import Description, digest
 
 SCHEMA: Final = 3
 """Of what stores hold. It grows when older releases can no longer work with what a newer one
@@ -53,9 +50,6 @@ OLDEST: Final = 2
 """Schema that a state DB without a note is taken for: it is new, or of the first release."""
 INSTALLATION: Final = "installation"
 """Key of the note `ID SCHEMA`."""
-HEALTH: Final = "health"
-"""Key of the note with what is known of the clusters, by name, as JSON."""
-_HEALTH: Final = TypeAdapter(dict[str, Health])
 LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 """Of ids: none that is taken for another when it is read aloud."""
 MAX_CONFLICTS: Final = 20
@@ -71,7 +65,7 @@ def new_id() -> str:
     return "".join(secrets.choice(LETTERS) for _ in range(6))
 
 
-class WorksetStateDB(Block, Store):
+class WorksetStateDB(Block, Steering, Notes):
     """What every state DB can do; the names are those of the Daylily description."""
 
     _block_schema_capabilities = ["workset-state"]
@@ -225,72 +219,6 @@ class WorksetStateDB(Block, Store):
         """How many those are; on DynamoDB it costs the same however many are held."""
         return self._holder_counts()
 
-    def cursor(self, source: str) -> str:
-        """How far a watched place has been listed, for `Source.find`."""
-        return self._get_note(source)
-
-    def save_cursor(self, source: str, cursor: str) -> None:
-        self._put_note(source, cursor)
-
-    def pending(self, source: str) -> list[str]:
-        """Folders of a watched place that had no `daylily_work.yaml` when they were looked at."""
-        return (self._get_note(f"pending:{source}") or "").split()
-
-    def save_pending(self, source: str, names: Iterable[str]) -> None:
-        self._put_note(f"pending:{source}", " ".join(names))
-
-    def settled(self, source: str, chunks: Iterable[str]) -> dict[str, str]:
-        """Digests of the chunks of a watched place in which all is settled; see `worksets.listing`.
-
-        One that was written a moment ago may be missing, or the one before.
-        """
-        keys = {_settled_key(source, chunk): chunk for chunk in chunks}
-        return {keys[key]: text for key, text in self._get_notes(list(keys)).items()}
-
-    def save_settled(self, source: str, chunk: str, text: str) -> None:
-        self._put_note(_settled_key(source, chunk), text)
-
-    def clusters_health(self) -> dict[str, Health]:
-        """What is known of each cluster, by its name; what cannot be read is not known."""
-        try:
-            return dict(_HEALTH.validate_json(self._get_note(HEALTH) or "{}"))
-        except ValidationError:
-            return {}
-
-    def save_clusters_health(self, found: Mapping[str, Health]) -> None:
-        """Let all processes know; of two that come at once one may be lost: it is saved again."""
-        text = _HEALTH.dump_json({**self.clusters_health(), **found}, exclude_defaults=True)
-        self._put_note(HEALTH, text.decode())
-
-    def drain(self, cluster_name: str, reason: str) -> None:
-        """Have nothing new placed on a cluster, whatever its block says; what runs there goes on.
-
-        Raises:
-            ValueError: no reason is given.
-        """
-        if not reason:
-            raise ValueError(f"cluster {cluster_name}: say why it is drained")
-        self._put_note(_drained_key(cluster_name), reason)
-
-    def undrain(self, cluster_name: str) -> None:
-        """Take the operator's word back: it is placed on again."""
-        self._put_note(_drained_key(cluster_name), "")
-
-    def drained(self, cluster_names: Iterable[str]) -> dict[str, str]:
-        """Those of the clusters that an operator has drained, with the reason."""
-        keys = {_drained_key(name): name for name in cluster_names}
-        found = self._get_notes(list(keys))
-        return {keys[key]: reason for key, reason in found.items() if reason}
-
-    def estimate_ratios(self, pipeline: str) -> tuple[float, ...]:
-        """vCPU-hours taken by those expected, of the last worksets of a pipeline that finished."""
-        return remembered(self._get_note(f"pipeline:{pipeline}"))
-
-    def add_estimate_ratio(self, pipeline: str, ratio: float) -> None:
-        """Remember one more; of two that come at once one may be lost, which does no harm."""
-        key = f"pipeline:{pipeline}"
-        self._put_note(key, with_ratio(self._get_note(key), ratio))
-
     # --- A process holds worksets ---
 
     def renew_lease(self, owner: str, lease_s: float = LEASE_S) -> None:
@@ -436,154 +364,6 @@ class WorksetStateDB(Block, Store):
         event = events.Told(since, tuple(channels), done)
         self._each((workset_id,), lambda _: event)
 
-    # --- Time passes, and operators decide ---
-
-    def requeue_due(self) -> list[WorksetRecord]:
-        """Make every retry that is due ready again."""
-        due = [record.workset_id for record in self._due(self._now())]
-        return self._each(due, lambda _: events.Requeue())
-
-    def hasten(self, workset_id: str, reason: str) -> WorksetRecord:
-        """Make a workset that waits for its next try ready now; its count of retries stays.
-
-        Raises:
-            Refused: it does not wait.
-        """
-        return self._transition(workset_id, events.Hasten(reason))
-
-    def next_retry(self) -> datetime | None:
-        """When the next waiting retry is due."""
-        return self._next_due()
-
-    def stale(self) -> list[WorksetRecord]:
-        """Held worksets whose owner's lease has run out."""
-        held = self.held()
-        if not held:
-            return []
-        leases, now = self.leases(), self._now()
-        return [record for record in held if is_stale(record, leases, now)]
-
-    def release_stale(self) -> list[WorksetRecord]:
-        """Make worksets ready that a dead owner had locked but not begun.
-
-        Begun ones stay held, for their job may run; see `stale` and `take_over`.
-        """
-        owners = {r.workset_id: r.lock_owner for r in self.stale() if r.state is State.LOCKED}
-        return self._each(owners, lambda id_: events.ReleaseStale(owners[id_]))
-
-    def release_lock(self, workset_id: str, *, force: bool, reason: str) -> WorksetRecord:
-        """Take a lock away from its holder, whose next write will be refused.
-
-        Raises:
-            Refused: `force` is not set, or nobody holds the workset.
-        """
-        if not force:
-            raise Refused(
-                f"workset {workset_id}: a lock is released by its holder, or by itself when the "
-                f"holder's lease runs out; to take it away use force=True and give a reason"
-            )
-        return self._transition(workset_id, events.ForceRelease(reason))
-
-    def set_cluster_affinity(
-        self,
-        workset_id: str,
-        cluster_name: str,
-        affinity_reason: AffinityReason | str,
-        *,
-        required: bool = False,
-    ) -> WorksetRecord:
-        """Prefer (or require) a cluster, for data_locality, cost, resources or manual."""
-        return self._transition(
-            workset_id,
-            events.SetAffinity(cluster_name, AffinityReason(affinity_reason), required),
-        )
-
-    def set_priority(self, workset_id: str, priority: Priority | str, reason: str) -> WorksetRecord:
-        """Say how urgent an unfinished workset or a dead letter is; its file says it no more.
-
-        Raises:
-            Refused: it has ended otherwise.
-        """
-        return self._transition(workset_id, events.SetPriority(Priority(priority), reason))
-
-    def describe(self, workset_id: str, description: Description) -> WorksetRecord:
-        """Take over what the workset's file says now; only while it is ready."""
-        return self._transition(workset_id, events.Describe(description))
-
-    def await_delivery(self, workset_id: str, reason: str, looked: str) -> WorksetRecord:
-        """Keep that files of a ready workset are still on their way; it is not started then."""
-        return self._transition(workset_id, events.AwaitDelivery(reason, looked))
-
-    def note_redelivery(self, workset_id: str, change: str, note: str) -> WorksetRecord | None:
-        """Keep that something new lies in the folder of a workset that has ended.
-
-        None if that was noted already: it is told once.
-        """
-        noted = self._each((workset_id,), lambda _: events.Redelivered(change, note))
-        return noted[0] if noted else None
-
-    def note_wait(
-        self, workset_id: str, reason: str, *, stuck: bool = False
-    ) -> WorksetRecord | None:
-        """Keep why a ready workset could not start just now; None: it is not ready any more.
-
-        `stuck`: it never can as things are, and people must know, at least once.
-        """
-        noted = self._each((workset_id,), lambda _: events.Wait(reason, stuck))
-        return noted[0] if noted else None
-
-    def cancel(self, workset_id: str, reason: str) -> WorksetRecord:
-        """Stop a workset for good.
-
-        Where a job of it may run, this is a request (`cancel_requested`): a poller stops the job
-        on its cluster, and the workset is cancelled, and its slot free, when the job has ended.
-        """
-        return self._transition(workset_id, events.Cancel(reason))
-
-    def stopped(
-        self, workset_id: str, fence: int, step_runs: tuple[StepRun, ...] = ()
-    ) -> WorksetRecord:
-        """A workset that is to be cancelled has no running job any more, as its cluster says."""
-        return self._transition(workset_id, events.Stopped(fence, step_runs))
-
-    def lost(self, workset_id: str, reason: str) -> WorksetRecord:
-        """Declare that a workset's job, and its files on that cluster, are gone for good.
-
-        For a cluster that never comes back: until then nothing else than its own word ends a job.
-        The workset is ready at once, without a retry counted, and begins anew wherever it fits; if
-        it was to be cancelled, it is cancelled. Never say so of a job that may still run.
-
-        Raises:
-            Refused: nothing of it is there.
-        """
-        return self._transition(workset_id, events.Lost(reason))
-
-    def cluster_lost(self, cluster_name: str, reason: str) -> list[WorksetRecord]:
-        """The same for all that is unfinished, or failed, on a cluster."""
-        there = [
-            record.workset_id
-            for record in self._select((*UNFINISHED, State.FAILED))
-            if record.cluster_name == cluster_name
-        ]
-        return self._each(there, lambda _: events.Lost(reason))
-
-    def ignore(self, workset_id: str, reason: str) -> WorksetRecord:
-        return self._transition(workset_id, events.Ignore(reason))
-
-    def restore(
-        self, workset_id: str, reason: str, *, from_start: bool | None = None
-    ) -> WorksetRecord:
-        """Make a failed, cancelled or ignored workset ready again, with all its retries.
-
-        It goes on after its finished steps, or runs them again (`from_start`; None: again where
-        its data were at fault). History and attempt number stay; a job's name is never used twice.
-        """
-        return self._transition(workset_id, events.Restore(reason, from_start))
-
-    def dead_letters(self) -> list[WorksetRecord]:
-        """Worksets that failed for good, the latest first."""
-        return sorted(self._select((State.FAILED,)), key=lambda r: r.updated_at, reverse=True)
-
     # --- How a change is made ---
 
     def _transition(
@@ -618,16 +398,6 @@ class WorksetStateDB(Block, Store):
             except Refused:
                 continue
         return changed
-
-
-def _drained_key(cluster_name: str) -> str:
-    return f"drained:{cluster_name}"
-
-
-def _settled_key(source: str, chunk: str) -> str:
-    return (
-        f"settled:{digest(f'{source} {chunk}')}"  # a key has a length, a name of a folder may not
-    )
 
 
 _DEPTH: Final = tuple(state for state in State if state in UNFINISHED)

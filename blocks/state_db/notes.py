@@ -1,0 +1,101 @@
+"""The state DB's notes: small texts that all processes share, each under a key of its own.
+
+None decides what becomes of a workset; of two that are written at once one may be lost, and is
+written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from blocks.state_db.store import Store
+from worksets.estimates import remembered, with_ratio
+from worksets.health import Health
+from worksets.registration import digest
+
+HEALTH: Final = "health"
+"""Key of the note with what is known of the clusters, by name, as JSON."""
+_HEALTH: Final = TypeAdapter(dict[str, Health])
+
+
+class Notes(Store):
+    """What discovery, the clusters' watches and the estimates remember."""
+
+    def cursor(self, source: str) -> str:
+        """How far a watched place has been listed, for `Source.find`."""
+        return self._get_note(source)
+
+    def save_cursor(self, source: str, cursor: str) -> None:
+        self._put_note(source, cursor)
+
+    def pending(self, source: str) -> list[str]:
+        """Folders of a watched place that had no `daylily_work.yaml` when they were looked at."""
+        return (self._get_note(f"pending:{source}") or "").split()
+
+    def save_pending(self, source: str, names: Iterable[str]) -> None:
+        self._put_note(f"pending:{source}", " ".join(names))
+
+    def settled(self, source: str, chunks: Iterable[str]) -> dict[str, str]:
+        """Digests of the chunks of a watched place in which all is settled; see `worksets.listing`.
+
+        One that was written a moment ago may be missing, or the one before.
+        """
+        keys = {_settled_key(source, chunk): chunk for chunk in chunks}
+        return {keys[key]: text for key, text in self._get_notes(list(keys)).items()}
+
+    def save_settled(self, source: str, chunk: str, text: str) -> None:
+        self._put_note(_settled_key(source, chunk), text)
+
+    def clusters_health(self) -> dict[str, Health]:
+        """What is known of each cluster, by its name; what cannot be read is not known."""
+        try:
+            return dict(_HEALTH.validate_json(self._get_note(HEALTH) or "{}"))
+        except ValidationError:
+            return {}
+
+    def save_clusters_health(self, found: Mapping[str, Health]) -> None:
+        """Let all processes know; of two that come at once one may be lost: it is saved again."""
+        text = _HEALTH.dump_json({**self.clusters_health(), **found}, exclude_defaults=True)
+        self._put_note(HEALTH, text.decode())
+
+    def drain(self, cluster_name: str, reason: str) -> None:
+        """Have nothing new placed on a cluster, whatever its block says; what runs there goes on.
+
+        Raises:
+            ValueError: no reason is given.
+        """
+        if not reason:
+            raise ValueError(f"cluster {cluster_name}: say why it is drained")
+        self._put_note(_drained_key(cluster_name), reason)
+
+    def undrain(self, cluster_name: str) -> None:
+        """Take the operator's word back: it is placed on again."""
+        self._put_note(_drained_key(cluster_name), "")
+
+    def drained(self, cluster_names: Iterable[str]) -> dict[str, str]:
+        """Those of the clusters that an operator has drained, with the reason."""
+        keys = {_drained_key(name): name for name in cluster_names}
+        found = self._get_notes(list(keys))
+        return {keys[key]: reason for key, reason in found.items() if reason}
+
+    def estimate_ratios(self, pipeline: str) -> tuple[float, ...]:
+        """vCPU-hours taken by those expected, of the last worksets of a pipeline that finished."""
+        return remembered(self._get_note(f"pipeline:{pipeline}"))
+
+    def add_estimate_ratio(self, pipeline: str, ratio: float) -> None:
+        """Remember one more; of two that come at once one may be lost, which does no harm."""
+        key = f"pipeline:{pipeline}"
+        self._put_note(key, with_ratio(self._get_note(key), ratio))
+
+
+def _drained_key(cluster_name: str) -> str:
+    return f"drained:{cluster_name}"
+
+
+def _settled_key(source: str, chunk: str) -> str:
+    return (
+        f"settled:{digest(f'{source} {chunk}')}"  # a key has a length, a name of a folder may not
+    )
