@@ -16,8 +16,9 @@ from flows.dead_letters import list_dead_letters, redrive_worksets
 from flows.operators import cancel_workset, drain_cluster, register_worksets, set_priority
 from flows.process_workset import process_workset
 from host import AnotherInstallation, Host, open_host
-from tasks.launch import POLL_WORKSETS, PROCESS_WORKSET, Launcher, launching
+from tasks.launch import PROCESS_WORKSET, Launcher, launching
 from tasks.naming import name_of_poll, rename_poll
+from tasks.polling import POLL_WORKSETS
 from tasks.recover import recover
 from tasks.sync_limits import sync_limits
 from worksets.config import Launch, ProcessorConfig
@@ -50,14 +51,15 @@ async def poll_worksets(
     stop = Stop(cycles, duration_seconds, until_done)
     async with open_host(settings, config) as here:
         async with launching(here, process_workset, launch, SERVED) as launcher:
-            if launcher.polled:
-                return await launcher.look_now()
             before = launcher.started
+            if launcher.poll.is_there:
+                await launcher.poll.look_now()
+                return {"cycles": 1, "started": launcher.started - before}
             with launcher.polling(tell_of_every_look=stop.bounded):
                 ran = await _cycles(here, launcher, stop)
         if ran.error is not None:
             raise ran.error
-        if launcher.cancelled:
+        if launcher.poll.cancelled:
             return Cancelled(message="cancelled by hand; its worksets' jobs go on")
         return {"cycles": ran.cycles, "started": launcher.started - before}
 
@@ -89,16 +91,16 @@ async def _cycles(here: Host, launcher: Launcher, stop: Stop) -> Ran:
     while True:
         ran.cycles += 1
         await _guarded(ran, _full_cycle(here, launcher))
-        launcher.looked.set()
+        launcher.poll.has_looked()
         await rename_poll(launcher.started - before)
         next_full = time.monotonic() + here.config.poll_interval_seconds
-        while not launcher.asked_to_look:
+        while not launcher.poll.asked_to_look:
             elapsed = time.monotonic() - began
             # a poll that ends first starts what its looks find
             looks_s = discovery.looks_for_s() if stop.bounded else 0.0
-            if launcher.over or looks_s <= 0:
+            if launcher.poll.over or looks_s <= 0:
                 ran.error = ran.error or discovery.error
-                if launcher.over or stop.after_cycle(ran.cycles, elapsed):
+                if launcher.poll.over or stop.after_cycle(ran.cycles, elapsed):
                     return ran
                 if stop.until_done and ran.error is None and await _nothing_left(here, launcher):
                     return ran
@@ -112,10 +114,9 @@ async def _cycles(here: Host, launcher: Launcher, stop: Stop) -> Ran:
 
 
 async def _full_cycle(here: Host, launcher: Launcher) -> None:
-    launcher.looked.clear()
-    launcher.asked_to_look = False
+    launcher.poll.looks()
     await here.refresh()
-    await launcher.heed_its_run()
+    await launcher.poll.heed_its_run()
     launcher.discovery.begin()
     here.outbox.begin()
     gone = await recover()

@@ -16,8 +16,9 @@ from prefect.logging import get_logger
 from flows.poll_worksets import SERVED, poll_worksets
 from flows.process_workset import process_workset
 from host import AnotherInstallation, open_host, process_tag
-from tasks.launch import POLL_WORKSETS, Launcher, launching
+from tasks.launch import Launcher, launching
 from tasks.naming import name_of_poll
+from tasks.polling import POLL_WORKSETS
 
 PAUSE_S: Final = 5.0
 """Seconds until the next is begun where one has broken off."""
@@ -42,8 +43,8 @@ async def serve_worksets(settings: str = "default") -> None:
         open_host(settings) as here,
         launching(here, process_workset, "inline", SERVED) as launcher,
     ):
-        launcher.rolls = True
-        while not launcher.cancelled:
+        launcher.poll.rolls = True
+        while not launcher.poll.cancelled:
             try:
                 await _one_run(launcher, settings)
             except AnotherInstallation:
@@ -56,7 +57,7 @@ async def serve_worksets(settings: str = "default") -> None:
 
 async def _one_run(launcher: Launcher, settings: str) -> None:
     """A run of the poll, until the schedule has made the next."""
-    run, launcher.next_poll = launcher.next_poll, None
+    run = launcher.poll.take_next()
     serving, tags = launcher.serving, [process_tag(launcher.here.owner)]
     if not serving.serves(POLL_WORKSETS):
         await poll_worksets(settings=settings)
@@ -66,4 +67,5 @@ async def _one_run(launcher: Launcher, settings: str) -> None:
         run = await serving.new_run(POLL_WORKSETS, parameters, name_of_poll(), tags)
     else:
         await serving.tag(run, tags)
+    launcher.poll.expect(run)
     await run_flow_async(poll_worksets, run, parameters=run.parameters)

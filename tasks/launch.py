@@ -10,16 +10,17 @@ from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, Final
 
-from prefect import runtime
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.flow_runs import arun_deployment
 from prefect.flow_engine import run_flow_async
 
 from host import Host, process_tag
+from tasks import polling
 from tasks.cancel import LOOK_S, heed_cancelled_runs, stop_job
 from tasks.discovery import Discovery
 from tasks.labels import flow_tags, labelled, name_of_run
 from tasks.logs import run_log
+from tasks.polling import POLL_WORKSETS, Poll
 from tasks.recover import orphans
 from tasks.serving import AnyFlow, Serving
 from tasks.showing import Board
@@ -31,11 +32,6 @@ from worksets.texts import plain
 
 PROCESS_WORKSET: Final = "process-workset"
 """Name of the deployment of which the runs are that start here."""
-POLL_WORKSETS: Final = "poll-worksets"
-"""Name of the deployment of which the polls are, where they are served; pausing it pauses them."""
-HOUR_S = 3600.0
-"""Seconds between two runs of the poll that its schedule makes; one of a day has a log that nobody
-can read. The schedule is also the switch by which a person pauses the polls."""
 RELAUNCH_S = 600.0
 """A deployment run that has not taken its workset by then (a dead worker) is started again."""
 STOP_S = 10.0
@@ -68,20 +64,10 @@ class Launcher:
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._held: list[WorksetRecord] = []
         self._ready: list[WorksetRecord] = []
-        self.serving = Serving(here, served, self.begin, {POLL_WORKSETS: HOUR_S})
+        self.serving = Serving(here, served, self.begin, {POLL_WORKSETS: polling.HOUR_S})
         self._asked_for: set[asyncio.Task[Any]] = set()
         self._context = Context()
-        self.polled = False
-        """Whether a poll cycles in this process."""
-        self.paused = False
-        """Whether a person has paused the deployment of the polls: nothing new is started."""
-        self.cancelled = False
-        """Whether a person has cancelled the run of the poll: what runs here is let go of."""
-        self.rolls = False
-        """Whether a poll gives way to the next run that the schedule makes."""
-        self.next_poll: FlowRun | None = None
-        self.asked_to_look = False
-        self.looked = asyncio.Event()
+        self.poll = Poll(self.serving, self.wake.set, self._beside)
 
     @property
     def busy(self) -> bool:
@@ -93,48 +79,19 @@ class Launcher:
 
     @contextmanager
     def polling(self, *, tell_of_every_look: bool) -> Iterator[None]:
-        """Cycle here: there is one poll in a process."""
-        self.polled, self.discovery.tell_of_every_look = True, tell_of_every_look
+        """Cycle here; the queue is shown in the run of this poll."""
+        self.discovery.tell_of_every_look = tell_of_every_look
         self.board = Board(self.here)
-        try:
-            yield
-        finally:
-            self.polled = False
-            self.board.stop()
-            self.looked.set()
+        with self.poll.cycling():
+            try:
+                yield
+            finally:
+                self.board.stop()
 
     def show(self) -> None:
         """Show the queue, as the last full cycle has seen it."""
-        note = f"The polls are paused ({POLL_WORKSETS})." if self.paused else ""
+        note = f"The polls are paused ({POLL_WORKSETS})." if self.poll.paused else ""
         self.board.begin([*self._ready, *self._held], note)
-
-    async def look_now(self) -> dict[str, Any]:
-        """Have the poll of this process begin a full cycle at once, and wait for its end."""
-        before = self.started
-        self.looked.clear()
-        self.asked_to_look = True
-        self.wake.set()
-        await self.looked.wait()
-        run_log().info("this process polls already, and has looked at once")
-        return {"cycles": 1, "started": self.started - before}
-
-    async def heed_its_run(self) -> None:
-        """See whether a person has paused the polls, or cancelled this one."""
-        was = self.paused
-        try:
-            self.paused = await self.serving.is_paused(POLL_WORKSETS)
-            self.cancelled = await self.serving.is_cancelled(runtime.flow_run.id)
-        except Exception as error:
-            run_log().warning("whether the polls are paused is not known now: %s", error)
-            return
-        if self.paused != was:
-            what = "are paused: nothing new is started" if self.paused else "go on"
-            run_log().warning("the polls %s (the deployment %s)", what, POLL_WORKSETS)
-
-    @property
-    def over(self) -> bool:
-        """Whether the poll here is to end, whatever its bounds."""
-        return self.cancelled or self.next_poll is not None
 
     async def adopt(self, gone: frozenset[str]) -> None:
         """Go on with the worksets that nobody carries any more; once in a full cycle."""
@@ -155,7 +112,7 @@ class Launcher:
         self._stop_cancelled(ready.values())
         self._let_go_of_lost(ready)
         self.discovery.waiting = [record for record in ready.values() if record.awaits]
-        if self.paused:
+        if self.poll.paused:
             self.decisions = []
             return
         for id_ in self.discovery.to_refuse & ready.keys():
@@ -271,20 +228,9 @@ class Launcher:
             self._carry(id_, self._run_asked_for(flow, run))
             return
         if run.auto_scheduled:  # of the polls: nothing else here has a schedule
-            self._next_poll(run)
+            self.poll.follow(run)
         else:
             self._beside(self._run_asked_for(flow, run))
-
-    def _next_poll(self, run: FlowRun) -> None:
-        """Let the poll here give way to the one that its schedule has made, if it does so."""
-        late: FlowRun | None = run
-        why = "a poll goes on here, and ends by itself"
-        if self.rolls:
-            late, self.next_poll = self.next_poll, run
-            why = "a later one has taken its place"
-            self.wake.set()
-        if late is not None:
-            self._beside(self.serving.end(late, why))
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         asked_for = asyncio.create_task(work, context=self._context.copy())
@@ -382,7 +328,7 @@ async def launching(
             asyncio.create_task(launcher.serving.watch()),
         ]
         yield launcher
-        if not launcher.cancelled:
+        if not launcher.poll.cancelled:
             await launcher.drain()
     finally:
         _launcher.reset(token)

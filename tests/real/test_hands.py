@@ -112,8 +112,8 @@ def test_what_people_start_by_a_form_runs_in_the_poller(polled):
 SERVE = """
 import asyncio, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-import tasks.launch
-tasks.launch.HOUR_S = float(sys.argv[2])
+import tasks.polling
+tasks.polling.HOUR_S = float(sys.argv[2])
 from flows.serve_worksets import serve_worksets
 try:
     asyncio.run(serve_worksets(sys.argv[1]))
