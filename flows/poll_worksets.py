@@ -57,6 +57,7 @@ async def poll_worksets(
                 return {"cycles": 1, "started": launcher.started - before}
             with launcher.polling(tell_of_every_look=stop.bounded):
                 ran = await _cycles(here, launcher, stop)
+                await rename_poll(launcher.started - before)
         if ran.error is not None:
             raise ran.error
         if launcher.poll.cancelled:

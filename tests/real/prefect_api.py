@@ -28,6 +28,9 @@ class PrefectAPI:
         """What a program that emits events sends."""
         return self._ask("POST", "events", json.dumps(events).encode())
 
+    def delete(self, path):
+        return self._ask("DELETE", path, None)
+
     def patch(self, path, **body):
         return self._ask("PATCH", path, json.dumps(body).encode())
 

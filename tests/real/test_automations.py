@@ -57,7 +57,16 @@ def event(name, about):
     }
 
 
-def test_each_automation_fires(site):
+@pytest.fixture
+def made(site):
+    """Ids of the automations of a test; none fires in another's time."""
+    ids = []
+    yield ids
+    for id_ in ids:
+        site.prefect.delete(f"automations/{id_}")
+
+
+def test_each_automation_fires(site, made):
     site.configure(clusters=1, slots=1, delivery_minutes=0, poll_interval_seconds=600)
     site.add("bad", 1)
     (site.folder / "worksets" / "bad" / "a.fq").unlink()
@@ -77,7 +86,7 @@ def test_each_automation_fires(site):
             trigger = automation["trigger"]
             trigger["within"] = SOON_S if trigger["posture"] == "Proactive" else 0
             automation["name"] += f" ({site.name})"
-            api.post("automations/", **automation)
+            made.append(api.post("automations/", **automation)["id"])
         # of one installation among those that this server has
         cluster = f"cluster.{site.name}-c0"
         time.sleep(3)  # the server's triggers know of them
