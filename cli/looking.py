@@ -19,6 +19,7 @@ from local.worksets import OPEN, Worksets
 from worksets import overview
 from worksets.errors import Refused, WorksetError
 from worksets.leases import is_stale
+from worksets.pages import length
 from worksets.record import HELD, STEPS, UNFINISHED, Step, WorksetRecord
 from worksets.texts import line, plain
 
@@ -90,7 +91,7 @@ def _tell(site: Site, record: WorksetRecord) -> None:
     """One workset, whole."""
     steps = dict.fromkeys(STEPS, "not yet")
     for run in record.step_runs:
-        took = output.ago((run.ended_at - run.started_at).total_seconds())
+        took = length((run.ended_at - run.started_at).total_seconds())
         end = "ok" if run.exit_code == 0 else f"exit code {run.exit_code}"
         steps[run.step] = f"{end}, {took}, attempt {run.attempt} on {run.cluster_name}"
     results = record.exported
@@ -135,7 +136,7 @@ def queue(*, common: Common = COMMON) -> int:
     if not rows:
         output.note("nothing waits")
         return 0
-    waited = output.ago(depth["oldest_wait_s"])
+    waited = length(depth["oldest_wait_s"])
     title = f"{len(rows)} wait; the oldest, {depth['oldest']}, for {waited}"
     columns = ["position", "workset", "customer", "priority", "cluster", "starts", "ends", "usd"]
     output.table(rows, [*columns, "why"], title)

@@ -68,11 +68,3 @@ def trouble(text: str) -> None:
     """What went wrong, on the error stream: every line of it."""
     for part in text.splitlines() or [""]:
         say(console(sys.stderr), "error: ", part, style="red")
-
-
-def ago(seconds: float) -> str:
-    """A length of time for people: `42 s`, `7 min`, `3.5 h`, `2 d`."""
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.0f} s"
