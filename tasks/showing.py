@@ -36,6 +36,8 @@ from worksets.texts import line
 DAY: Final = timedelta(days=1)
 GANTT_S: Final = 60.0
 """Seconds between two pictures of the last day."""
+PAGE_S: Final = 10.0
+"""Seconds after which a page of a workset is given up."""
 PAGE: Final = 200
 MOST_RUNS: Final = 2000
 """Runs of the last day that are drawn, the latest first."""
@@ -89,11 +91,16 @@ class WorksetPage:
         """Show how it stands, if that is known; `report` is Markdown about what failed."""
         if record is None:
             return
-        if self._page is None:
-            self._page = Artifact(f"workset-{record.workset_id}-{record.uid}")
-        views = {view.name: view for view in self._here.views}
-        text = workset_page(record, views, self._here.db.now(), report)
-        await self._page.show(text, f"{record.workset_id}: {record.state.value}")
+        try:
+            # its job is watched only after this: a server that hangs must not hold that up
+            async with asyncio.timeout(PAGE_S):
+                if self._page is None:
+                    self._page = Artifact(f"workset-{record.workset_id}-{record.uid}")
+                views = {view.name: view for view in self._here.views}
+                text = workset_page(record, views, self._here.db.now(), report)
+                await self._page.show(text, f"{record.workset_id}: {record.state.value}")
+        except Exception as error:
+            run_log().warning("the page of %s is not shown: %r", record.workset_id, error)
 
 
 class Board:

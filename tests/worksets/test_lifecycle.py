@@ -20,6 +20,7 @@ from worksets.record import (
     StepRun,
     WorksetRecord,
 )
+from worksets.registration import Description, new_record
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -284,3 +285,14 @@ def test_a_workset_that_its_cluster_failed_may_be_staged_again_elsewhere_and_no_
             assert moved.completed_steps == ()
         stayed = lc.apply(ready, ev.Lock("q", "a", "r"), NOW)
         assert stayed.completed_steps == STEPS[: codes.index(137)]
+
+
+def test_an_operators_priority_stands_before_the_files():
+    record = new_record("w", "file:///w", NOW, None)
+    after = lc.apply(record, ev.SetPriority(Priority.URGENT, "a newborn"), NOW)
+    said = Description(
+        customer_id="c", priority=Priority.LOW, pipeline="p", reference_genome="hg38",
+        max_retries=3, preferred_cluster="", cluster_required=False,
+    )  # fmt: skip
+    assert lc.apply(after, ev.Describe(said), NOW).priority is Priority.URGENT
+    assert lc.apply(record, ev.Describe(said), NOW).priority is Priority.LOW

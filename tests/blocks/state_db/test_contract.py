@@ -331,3 +331,24 @@ def test_what_waits_for_its_next_try_can_be_tried_now(db):
     assert after.state is State.READY and after.retry_count == 1 and db.next_retry() is None
     with pytest.raises(Refused):
         db.hasten("x", "it does not wait")
+
+
+def test_a_drained_cluster_has_its_reason_until_it_is_taken_back(db):
+    db, _ = db
+    with pytest.raises(ValueError, match="say why"):
+        db.drain("a", "")
+    db.drain("a", "new disks")
+    assert db.drained(["a", "b"]) == {"a": "new disks"}
+    db.undrain("a")
+    db.undrain("b")
+    assert db.drained(["a", "b"]) == {}
+
+
+def test_an_operators_priority_is_kept(db):
+    db, _ = db
+    add(db, "w1")
+    record = db.set_priority("w1", "urgent", "a newborn")
+    assert record.priority == "urgent" and record.priority_by_hand
+    assert db.get("w1").history[-1].note == "urgent: a newborn"
+    with pytest.raises(ValueError, match="soon"):
+        db.set_priority("w1", "soon", "r")
