@@ -28,7 +28,8 @@ from tasks.logs import run_log
 from worksets.announcements import of_workset
 from worksets.errors import ClusterUnreachable, Refused, WorksetError, WorksetNotFound
 from worksets.jobs import Phase
-from worksets.record import HELD, WorksetRecord
+from worksets.record import State as WorksetState
+from worksets.record import WorksetRecord
 
 LOOK_S: Final = 5.0
 """Seconds between two looks for runs that a person has cancelled."""
@@ -132,7 +133,7 @@ async def stop_job(here: Host, record: WorksetRecord) -> None:
         return
     status = seen[record.job_name]
     ended_well = status.phase is Phase.ENDED and status.failed_step is None
-    if not status.over or (ended_well and record.state in HELD):
+    if not status.over or (ended_well and record.state is WorksetState.IN_PROGRESS):
         return  # it is on its way out, or was faster: its holder writes that
     runs = status.step_runs(record.attempt, record.cluster_name)
     try:

@@ -1,6 +1,7 @@
 """What the simulation has found in the product, each in the few lines that show it."""
 
 import logging
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import host.opening
 from blocks.clusters import ClusterWatch, SlurmCluster
 from blocks.clusters.slurm.transport import LocalTransport, Result
+from tasks.cancel import stop_job
 from tasks.dispatch import dispatch
 from tasks.settle import Progress, settle_error
 from tasks.validate import Validated
@@ -21,8 +23,10 @@ from worksets.errors import (
     FenceLost,
     JobUnknown,
 )
-from worksets.jobs import JobStatus, Phase
-from worksets.record import State, WorksetRecord
+from worksets.jobs import JobStatus, Phase, StepMarkers
+from worksets.record import STEPS, State, WorksetRecord
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Cluster(SlurmCluster):
@@ -31,6 +35,7 @@ class Cluster(SlurmCluster):
     _block_type_slug = "told-cluster"
     _told: list = []
     _unreachable: bool = False
+    _done: bool = False
 
     def submit(self, spec):
         self._told.append(f"submit {spec.name}")
@@ -44,6 +49,9 @@ class Cluster(SlurmCluster):
         return None
 
     def observe(self, names):
+        if self._done:
+            marks = tuple(StepMarkers(step, NOW, NOW, exit_code=0) for step in STEPS)
+            return {name: JobStatus(name, Phase.ENDED, marks) for name in names}
         sealed = [name for name in names if f"seal {name}" in self._told]
         return {
             name: JobStatus(name, Phase.VANISHED if name in sealed else Phase.ABSENT)
@@ -54,8 +62,8 @@ class Cluster(SlurmCluster):
 @pytest.fixture
 def here(monkeypatch):
     """A process that holds no workset yet, and one workset that is ready."""
-    for module in ("tasks.dispatch", "tasks.settle"):
-        monkeypatch.setattr(f"{module}.get_run_logger", lambda: logging.getLogger("test"))
+    for name in ("dispatch.get_run_logger", "settle.get_run_logger", "cancel.run_log"):
+        monkeypatch.setattr(f"tasks.{name}", lambda: logging.getLogger("test"))
     db = model_state_db(Table())
     now = db.now()
     db.register(
@@ -174,3 +182,15 @@ async def test_one_job_that_cannot_be_known_makes_no_cluster_unreachable(here):
     outcome = await settle_error(Progress("w", "dispatch", held.fence), error.value)
     assert outcome.state is None and here.db.get("w").state is State.IN_PROGRESS
     assert here.watch("a").health.failures == 0
+
+
+async def test_a_cancelled_workset_is_cancelled_though_the_job_before_has_ended_well(here):
+    """Seed 6906: nobody writes the end of an earlier job for a workset that is only locked."""
+    here.db.begin("w", here.db.lock("w", "p", "a", "r", {}).fence)
+    here.db.record_failure("w", "an operator's word", ErrorCategory.DATA, "run")
+    here.db.restore("w", "again")
+    here.db.lock("w", "p", "a", "r", {})
+    here.db.cancel("w", "not wanted")
+    here.cluster._done = True
+    await stop_job(here, here.db.get("w"))
+    assert here.db.get("w").state is State.CANCELLED
