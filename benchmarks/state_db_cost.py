@@ -115,11 +115,9 @@ def one_poll(db: DynamoDBStateDB, names: list[str]) -> None:
     db.renew_lease(OWNER, 3600)
     db.owed()
     db.requeue_due()  # recover
-    db.release_stale()
+    db.release_stale(db.stale(db.held()))
     db.leases()
-    db.stale()
-    db.held()  # sync_limits
-    db.held()  # adopt
+    db.holder_counts()  # sync_limits
     for look in (False, True):  # cycle, and again when the look at the place is over
         db.ready()
         db.holder_counts()

@@ -21,7 +21,7 @@ from tasks.discovery import Discovery
 from tasks.labels import flow_tags, labelled, name_of_run
 from tasks.logs import run_log
 from tasks.polling import POLL_WORKSETS, Poll
-from tasks.recover import orphans
+from tasks.recover import Recovered, orphans
 from tasks.serving import AnyFlow, Serving
 from tasks.showing import Board
 from worksets.config import Launch
@@ -93,12 +93,16 @@ class Launcher:
         note = f"The polls are paused ({POLL_WORKSETS})." if self.poll.paused else ""
         self.board.begin([*self._ready, *self._held], note)
 
-    async def adopt(self, gone: frozenset[str]) -> None:
+    async def adopt(self, recovered: Recovered) -> None:
         """Go on with the worksets that nobody carries any more; once in a full cycle."""
         self._broken.clear()
-        self._held = held = await self.here.call(self.here.db.held)
-        self._stop_cancelled(held)
-        for record in orphans(self.here, held, gone):
+        self._held = list(recovered.held)
+        self._stop_cancelled(recovered.held)
+        for seen in orphans(self.here, recovered.held, recovered.gone):
+            # once more: its flow may have ended well since the cycle began
+            record = await self.here.call(self.here.db.get, seen.workset_id)
+            if record.lock_owner != seen.lock_owner or record.workset_id in self.here.live:
+                continue
             run_log().warning(
                 "%s (attempt %d on %s) is carried by nobody; it is gone on with here",
                 record.workset_id, record.attempt, record.cluster_name,

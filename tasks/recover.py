@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -28,6 +29,17 @@ OPEN = FlowRunFilterState(
 )
 
 
+@dataclass(frozen=True)
+class Recovered:
+    """What a full cycle begins with: what is held, and by whom it is taken over.
+
+    `gone`: owners that are gone; none where this machine's clock is no judge of leases.
+    """
+
+    gone: frozenset[str]
+    held: tuple[WorksetRecord, ...] = field(repr=False)
+
+
 @task(
     name="recover",
     retries=RETRIES,
@@ -36,34 +48,36 @@ OPEN = FlowRunFilterState(
     cache_policy=NO_CACHE,
     timeout_seconds=60,
 )
-async def recover() -> frozenset[str]:
+async def recover() -> Recovered:
     """Requeue due retries, release locks of processes that are gone, and end their Prefect runs.
 
-    Returns the owners that are gone and whose worksets are to be taken over; none where this
-    machine's clock is no judge of leases. The whole cycle goes by this one look: slots that they
-    leaked are taken back before others need them.
+    The whole cycle goes by this one look: slots that they leaked are taken back before others need
+    them.
     """
     here, log = host(), get_run_logger()
     for record in await here.call(here.db.requeue_due):
         log.info("%s is due for its next try", record.workset_id)
     here.tell_of_unreadable()
+    held = {record.workset_id: record for record in await here.call(here.db.held)}
     off_s = here.db.clock_off_s()
     here.telling.of_clock(off_s)
     if not may_judge(off_s):
-        return frozenset()
-    for record in await here.call(here.db.release_stale):
+        return Recovered(frozenset(), tuple(held.values()))
+    stale = await here.call(here.db.stale, held.values())
+    for record in await here.call(here.db.release_stale, stale):
         log.warning("%s was locked by a process that is gone; it is ready again", record.workset_id)
+        del held[record.workset_id]
     leases, now = await here.call(here.db.leases), here.db.now()
     # its own may be over too, after a sleep or a state DB that was locked: who asks is alive
     leases.pop(here.owner, None)
-    if dead := {owner: end for owner, end in leases.items() if is_over(end, now)}:
-        holding = {record.lock_owner for record in await here.call(here.db.held)}
-        for owner, end in dead.items():
+    holding = {record.lock_owner for record in held.values()}
+    for owner, end in leases.items():
+        if is_over(end, now):
             await _crash_runs_of(owner)
             if owner not in holding:
                 await here.call(here.db.forget_lease, owner, end)
-    stale = await here.call(here.db.stale)
-    return frozenset(record.lock_owner for record in stale) - {here.owner}
+    gone = {record.lock_owner for record in stale if record.workset_id in held}
+    return Recovered(frozenset(gone - {here.owner}), tuple(held.values()))
 
 
 async def _crash_runs_of(owner: str) -> None:

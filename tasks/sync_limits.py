@@ -73,12 +73,21 @@ async def _compare(
 ) -> list[Change]:
     # slots before holders: a workset that ends in between can only make the surplus look smaller
     there = {limit.name: limit for limit in await _all_limits(client)}
-    held = await host().call(host().db.held)
-    count = Counter(scope for record in held for scope in record.scopes)
-    live = Counter(scope for r in held if r.lock_owner not in gone for scope in r.scopes)
+    here = host()
+    count = live = await here.call(here.db.holder_counts)
+    if gone:
+        held = await here.call(here.db.held)
+        count = Counter(scope for record in held for scope in record.scopes)
+        live = Counter(scope for r in held if r.lock_owner not in gone for scope in r.scopes)
     return [
         # a limit that shrank below what is held lets that go on, as the state DB does
-        Change(name, there.get(name), max(limit, count[scope]), live[scope], surplus.get(name, 0))
+        Change(
+            name,
+            there.get(name),
+            max(limit, count.get(scope, 0)),
+            live.get(scope, 0),
+            surplus.get(name, 0),
+        )
         for name, (scope, limit) in wanted.items()
     ]
 

@@ -67,20 +67,22 @@ class Steering(Store):
         """When the next waiting retry is due."""
         return self._next_due()
 
-    def stale(self) -> list[WorksetRecord]:
-        """Held worksets whose owner's lease has run out."""
-        held = self.held()
+    def stale(self, held: Iterable[WorksetRecord] | None = None) -> list[WorksetRecord]:
+        """Held worksets whose owner's lease has run out; of `held`, if that was read just now."""
+        held = list(self.held() if held is None else held)
         if not held:
             return []
+        # after the held: who has taken one of those had a lease before
         leases, now = self.leases(), self.now()
         return [record for record in held if is_stale(record, leases, now)]
 
-    def release_stale(self) -> list[WorksetRecord]:
+    def release_stale(self, stale: Iterable[WorksetRecord] | None = None) -> list[WorksetRecord]:
         """Make worksets ready that a dead owner had locked but not begun.
 
         Begun ones stay held, for their job may run; see `stale` and `take_over`.
         """
-        owners = {r.workset_id: r.lock_owner for r in self.stale() if r.state is State.LOCKED}
+        stale = self.stale() if stale is None else stale
+        owners = {r.workset_id: r.lock_owner for r in stale if r.state is State.LOCKED}
         return self._each(owners, lambda id_: events.ReleaseStale(owners[id_]))
 
     def release_lock(self, workset_id: str, *, force: bool, reason: str) -> WorksetRecord:

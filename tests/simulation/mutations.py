@@ -94,8 +94,8 @@ def stale_work_is_released_instead_of_taken_over():
 
         return release
 
-    def release_stale(self):
-        owners = {record.workset_id: record.lock_owner for record in self.stale()}
+    def release_stale(self, stale):
+        owners = {record.workset_id: record.lock_owner for record in stale}
         return self._each(owners, lambda id_: events.ReleaseStale(owners[id_]))
 
     yield rules(ReleaseStale=released)

@@ -49,16 +49,16 @@ def here(tmp_path, monkeypatch):
 
 
 async def test_what_a_dead_process_held_is_brought_back(here):
-    assert await tasks.recover.recover.fn() == {"dead"}
+    assert (await tasks.recover.recover.fn()).gone == {"dead"}
     assert here.db.get("locked").state is State.READY and here.told == []
 
 
 async def test_a_process_whose_clock_is_off_judges_nobody_and_says_so_once(here):
     here.db.__dict__["clock_off_s"] = lambda: -45.0
     for _ in range(3):
-        assert await tasks.recover.recover.fn() == frozenset()
+        assert (await tasks.recover.recover.fn()).gone == frozenset()
     assert here.db.get("locked").state is State.LOCKED
     [one] = here.told
     assert one.kind is Kind.CLOCK_OFF and "45 s behind" in one.message
     del here.db.__dict__["clock_off_s"]
-    assert await tasks.recover.recover.fn() == {"dead"}
+    assert (await tasks.recover.recover.fn()).gone == {"dead"}
