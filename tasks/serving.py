@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Any, Final
 from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, StateType, VersionInfo
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments.runner import EntrypointType  # type: ignore[attr-defined]
@@ -30,6 +31,7 @@ from tasks.logs import run_log
 LOOK_S: Final = 2.0
 """Seconds between two looks for runs that people have asked for."""
 PAGE: Final = 50
+RELEASE: Final = version("prefect-worksets")
 
 AnyFlow = Flow[Any, Any]
 
@@ -88,6 +90,7 @@ class Serving:
             there = await _there(client, f"{flow.name}/{name}")
         deployment = await flow.ato_deployment(
             name=name,
+            version=RELEASE,
             parameters={"settings": self._here.name},
             description=f"{(flow.description or '').strip()}\n\nRuns in the poller.",
             entrypoint_type=EntrypointType.MODULE_PATH,
@@ -95,7 +98,9 @@ class Serving:
             paused=there is not None and bool(there.paused),
             schedules=self._schedules(name_of_flow, there),
         )
-        return await deployment.aapply()
+        # told, or Prefect asks git about the folder that we were started in, on the event loop
+        release = VersionInfo(type="prefect:simple", version=RELEASE)
+        return await deployment.aapply(version_info=release)
 
     def _schedules(
         self, name: str, there: DeploymentResponse | None
