@@ -39,6 +39,11 @@ class WorksetSettings(StrictBlock):
         "", description="Customer of a workset that names none; empty: it must name one"
     )
     pipelines: dict[Name, Pipeline] = Field(description="Commands of each pipeline")
+    reference_genomes: list[Name] = Field(
+        default_factory=list,
+        description="Reference genomes that there are, beside those that clusters list; empty: "
+        "hg38, hg19, grch38, grch37 and b37",
+    )
     notifiers: list[str] = Field(
         default_factory=list,
         description="Channels that are told, as TYPE-SLUG/NAME: sns-topic, sqs-queue, linear-team, "

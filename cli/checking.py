@@ -9,9 +9,10 @@ from blocks.folders import LocalSource
 from blocks.settings import WorksetSettings
 from cli.site import is_file
 from local import settings_file
-from tasks.validate import allowed, check_settings
+from tasks.validate import allowed, check_settings, on_site
 from worksets.delivery import NotThere, Seen
 from worksets.errors import ConfigurationError, DataError, WorksetError
+from worksets.genomes import COMMON
 from worksets.inputs import inputs_of
 from worksets.spec import FILE_NAME, WorksetSpec, parse_spec
 from worksets.texts import plain
@@ -61,19 +62,28 @@ def _workset(what: Path, settings: str | None, files: bool) -> dict[str, Any]:
     try:
         opened = LocalSource(str(folder.parent)).open(f"file://{folder}")
         data = opened.read_spec().data if what.is_dir() or what.name == FILE_NAME else _data(what)
-        parsed = parse_spec(data, FILE_NAME if what.is_dir() else str(what))
-        spec, known = parsed.spec, _known(settings)
-        if known is not None:
+        name = FILE_NAME if what.is_dir() else str(what)
+        parsed = parse_spec(data, name, opened.read_sheet)
+        spec, known = parsed.spec, None
+        if settings is not None:
+            known, genomes = _known(settings)
+            spec = on_site(spec, known, genomes)
             check_settings(spec, f"file://{folder}", known)
     except WorksetError as error:
         return _result("workset", "", plain(str(error)).splitlines(), [])
     mistakes: list[str] = []
     warnings = list(parsed.warnings)
+    if known is None and spec.reference_genome not in (None, *COMMON):
+        warnings.append(
+            f"{name}: whether there is a reference genome {spec.reference_genome} is the site's "
+            f"word: check with --settings FILE"
+        )
     if files:
         mistakes, more = _files(opened, spec, f"file://{folder}", known)
         warnings += more
     count = len(spec.samples)
-    told = f"{count} sample{'s' * (count != 1)}, {spec.pipeline} on {spec.reference_genome.value}"
+    genome = spec.reference_genome or "the pipeline's reference genome"
+    told = f"{count} sample{'s' * (count != 1)}, {spec.pipeline} on {genome}"
     return _result("workset", told, mistakes, warnings)
 
 
@@ -102,12 +112,12 @@ def spec_files(spec: WorksetSpec) -> list[str]:
     return [name for sample in spec.samples for name in sample.fastqs]
 
 
-def _known(settings: str | None) -> WorksetSettings | None:
-    if settings is None:
-        return None
+def _known(settings: str) -> tuple[WorksetSettings, set[str]]:
+    """The settings of a file, and the reference genomes that its clusters list."""
     if not is_file(settings):
         raise ConfigurationError("for a check name a settings file: --settings FILE.yaml")
-    return settings_file.read(Path(settings), Path.cwd())[0]
+    read, _, clusters = settings_file.read(Path(settings), Path.cwd())
+    return read, {name for cluster in clusters for name in cluster.reference_genomes}
 
 
 def _data(file: Path) -> bytes:

@@ -16,14 +16,13 @@ from blocks.state_db import Known, Unreadable
 from host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from tasks.settled import Look, keep, mark, pass_over
-from tasks.validate import allowed, check
+from tasks.validate import allowed, check, read
 from worksets.announcements import Announcement, Kind
 from worksets.delivery import Waits, looked
 from worksets.errors import DataError, TransientError, WorksetError, WorksetNotFound
 from worksets.inputs import inputs_of
 from worksets.record import FINAL, Delivery, State, WorksetRecord
-from worksets.registration import Description, describe, new_record
-from worksets.spec import parse_spec
+from worksets.registration import Description, asks_of, describe, new_record
 from worksets.texts import few
 
 T = TypeVar("T")
@@ -185,9 +184,11 @@ def changed_since(here: Host, record: WorksetRecord) -> str:
     file = folder.read_spec()
     if file.stamp != record.delivery.spec:
         return file.stamp
+    spec = read(here, folder, file).spec
+    if record.delivery.asks and asks_of(spec) != record.delivery.asks:
+        return asks_of(spec)  # the table of its samples has changed, or what stands for a default
     if not record.delivery.files:
         return ""
-    spec = parse_spec(file.data).spec
     inputs = inputs_of(spec, record.location, allowed(spec, here.settings))
     now = looked(folder.look([entry for entry in inputs if not entry.uri]))
     elsewhere = any(entry.uri for entry in inputs)
@@ -206,7 +207,7 @@ def register(here: Host, workset_id: str, location: str) -> bool:
     try:
         folder = here.open_folder(location)
         file = folder.read_spec()
-        spec = parse_spec(file.data).spec
+        spec = read(here, folder, file).spec
         delivery = Delivery(spec=file.stamp)
         description = describe(
             spec,

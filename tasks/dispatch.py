@@ -19,6 +19,7 @@ from host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from tasks.validate import Validated, allowed
 from worksets.config import Pipeline
+from worksets.daylily import as_texts, words
 from worksets.errors import (
     ConfigurationError,
     FenceLost,
@@ -194,6 +195,7 @@ def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> Job
         export_to=export_to,
         export_root=export_root,
         samples=samples_of(spec, inputs),
+        daylily=as_texts(spec.daylily),
     )
     values = {
         **cluster.programs(),
@@ -206,13 +208,14 @@ def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> Job
         "export_to": manifest.export_to,
     }
     pipeline = here.settings.pipeline(record.pipeline)
+    given = words(spec.daylily.get("dy-r"), pipeline.dy_r) if pipeline.takes_dy_r else ()
     return JobSpec(
         workset_id=record.workset_id,
         uid=record.uid,
         lineage=record.lineage,
         attempt=record.attempt,
         steps=tuple(
-            step_command(step, pipeline, values, paths)
+            step_command(step, pipeline, values, paths, given)
             for step in steps_to_run(record.completed_steps)
         ),
         manifest=manifest,
@@ -222,14 +225,21 @@ def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> Job
 
 
 def step_command(
-    step: Step, pipeline: Pipeline, values: Mapping[str, str], paths: WorkPaths
+    step: Step,
+    pipeline: Pipeline,
+    values: Mapping[str, str],
+    paths: WorkPaths,
+    given: tuple[str, ...] = (),
 ) -> StepCommand:
-    """One step of an attempt: its command, what it must find empty and what it must leave."""
+    """One step of an attempt: its command, what it must find empty and what it must leave.
+
+    `given`: the words of the workset's dy-r; no placeholder in them is filled in.
+    """
     argv = pipeline.argv(step)
     fresh = step is Step.RUN and pipeline.results == "fresh"
     return StepCommand(
         step=step,
-        argv=render(argv, values),
+        argv=render(argv, values, given),
         empties=paths.results if fresh else "",
         receipt=paths.receipt if any("{receipt}" in part for part in argv) else "",
     )

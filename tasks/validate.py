@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.folders import Folder
+from blocks.folders import Folder, SpecFile
 from blocks.settings import WorksetSettings
 from host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
+from worksets.daylily import words
 from worksets.delivery import NotDelivered, Waits, Whole, judge
 from worksets.errors import ConfigurationError, WorksetError
 from worksets.estimates import correction, estimate
+from worksets.genomes import genome_at, known_genomes
 from worksets.inputs import inputs_of
 from worksets.jobs import Input
 from worksets.record import HELD, Delivery, State, WorksetRecord
 from worksets.registration import Description, describe
-from worksets.spec import WorksetSpec, parse_spec
+from worksets.spec import ParsedSpec, WorksetSpec, meant, parse_spec
 from worksets.texts import few
 from worksets.uris import lies_below
 
@@ -88,7 +91,7 @@ def check(here: Host, record: WorksetRecord) -> Checked:
     """
     folder = here.open_folder(record.location)
     file = folder.read_spec()
-    parsed = parse_spec(file.data)
+    parsed = read(here, folder, file)
     spec = parsed.spec
     check_settings(spec, record.location, here.settings)
     verdict = None
@@ -99,6 +102,43 @@ def check(here: Host, record: WorksetRecord) -> Checked:
     delivery = Delivery(spec=file.stamp, files=whole.looked if whole else "")
     description = described(here, spec, whole.sizes if whole else None, delivery)
     return Checked(spec, parsed.warnings, description, verdict)
+
+
+def read(here: Host, folder: Folder, file: SpecFile) -> ParsedSpec:
+    """What a workset's file asks for, on this site; blocks.
+
+    Raises:
+        ConfigurationError: it is not lawful, or asks for a genome that there is not.
+    """
+    parsed = parse_spec(file.data, sheet=folder.read_sheet)
+    genomes = {name for view in here.views for name in view.reference_genomes}
+    return replace(parsed, spec=on_site(parsed.spec, here.settings, genomes))
+
+
+def on_site(
+    spec: WorksetSpec, settings: WorksetSettings, on_clusters: Collection[str]
+) -> WorksetSpec:
+    """The spec with the site's name of its reference genome.
+
+    Raises:
+        ConfigurationError: it names none that there is, and its pipeline has no default.
+    """
+    named = settings.reference_genomes
+    known = few(known_genomes(named, on_clusters))
+    asked = spec.reference_genome or settings.pipeline(spec.pipeline).default_reference_genome
+    if not asked:
+        raise ConfigurationError(
+            f"daylily_work.yaml: reference_genome: missing; write one of {known}, or give the "
+            f"pipeline {spec.pipeline} a default_reference_genome in the settings"
+            + meant("reference_genome", spec.model_extra or {})
+        )
+    genome = genome_at(asked, named, on_clusters)
+    if not genome:
+        raise ConfigurationError(
+            f"daylily_work.yaml: reference_genome: {asked} is unknown; write one of {known}, or "
+            f"add it to reference_genomes, in the settings or of a cluster"
+        )
+    return spec.model_copy(update={"reference_genome": genome})
 
 
 def look(
@@ -138,7 +178,7 @@ def check_settings(spec: WorksetSpec, location: str, settings: WorksetSettings) 
 
     Raises:
         ConfigurationError: an unknown customer or pipeline, a workset that lies where its customer
-            has nothing, or an export to a forbidden place.
+            has nothing, an export to a forbidden place, or a word that its pipeline does not take.
     """
     customer = spec.customer_id or settings.default_customer
     known = few(sorted(settings.customers))
@@ -149,7 +189,9 @@ def check_settings(spec: WorksetSpec, location: str, settings: WorksetSettings) 
             f"daylily_work.yaml: customer_id: {customer} is unknown; write one of {known}, "
             f"or add it to customers in the settings"
         )
-    settings.pipeline(spec.pipeline)
+    pipeline = settings.pipeline(spec.pipeline)
+    if pipeline.takes_dy_r:
+        words(spec.daylily.get("dy-r"), pipeline.dy_r)
     entry = settings.customers[customer]
     if entry.inputs and not any(lies_below(location, root) for root in entry.inputs):
         raise ConfigurationError(

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from worksets.jobs import PLACEHOLDERS, render
+from worksets.jobs import DY_R, PLACEHOLDERS, render
 from worksets.record import STEPS, Step
 from worksets.spec import is_identifier
 from worksets.uris import Uri
@@ -133,6 +133,12 @@ class Pipeline(_Config):
         "--receipt",
         "{receipt}",
     )
+    dy_r: tuple[str, ...] = Field(
+        (),
+        description="words that the dy-r of a work file may hold (`*` in one: any text); the "
+        "argument {dy_r} of a command is replaced by those of the workset, each an argument",
+    )
+    default_reference_genome: str = Field("", description="of a workset that names none")
     results: Literal["fresh", "keep"] = Field(
         "fresh",
         description="how a run that is tried again finds the results folder: emptied, or as it was "
@@ -162,6 +168,11 @@ class Pipeline(_Config):
         3.0, ge=0, le=1000, description="disk for inputs, scratch and results, by the FASTQs' size"
     )
 
+    @property
+    def takes_dy_r(self) -> bool:
+        """Whether what a work file says as dy-r is given to a command."""
+        return any(DY_R in self.argv(step) for step in STEPS)
+
     def argv(self, step: Step) -> tuple[str, ...]:
         return {Step.STAGE: self.stage, Step.RUN: self.run, Step.EXPORT: self.export}[step]
 
@@ -171,6 +182,8 @@ class Pipeline(_Config):
             if not self.argv(step):
                 raise ValueError(f"the step {step.value} has no command")
             render(self.argv(step), dict.fromkeys(PLACEHOLDERS, ""))
+        if self.takes_dy_r and not self.dy_r:
+            raise ValueError(f"a command has {DY_R}: name the words that it may be, as `dy_r`")
         return self
 
 

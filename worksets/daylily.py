@@ -8,9 +8,13 @@ write it ourselves is left as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from worksets.errors import ConfigurationError
+from worksets.texts import few, plain
 from worksets.yaml_safe import Lines, Path
 
 KEYS: Final = {"cluster_name": "preferred_cluster"}
@@ -32,6 +36,10 @@ OTHERS: Final = frozenset({"day-clone", "dy-r", "budget", "notes", "workdir_name
 NAMES: Final = ("pipeline", "customer_id", "preferred_cluster", "reference_genome")
 PRIORITIES: Final = {"high": "urgent"}
 """Words of older documents for a priority."""
+MAX_WORDS: Final = 200
+"""In a dy-r; the longest that was met has 12."""
+MAX_TEXT: Final = 4000
+"""Characters of one of those keys that a manifest carries."""
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
@@ -105,3 +113,36 @@ def _as_written(
         ours = KEYS.get(name, name) if not path else SAMPLE_KEYS.get(name, name)
         if ours == key and given.get(key) is mapping[name] and (*path, name) in lines.written:
             given[key] = lines.written[*path, name]
+
+
+def words(dy_r: Any, allowed: Sequence[str]) -> tuple[str, ...]:
+    """The words of a `dy-r`, as a shell would part them, and each one of those that are allowed.
+
+    No shell reads them: `$`, `;` and the like are letters as others.
+
+    Raises:
+        ConfigurationError: it is no text, or holds a word that is not allowed.
+    """
+    if dy_r in (None, ""):
+        return ()
+    if not isinstance(dy_r, str):
+        raise ConfigurationError("daylily_work.yaml: dy-r: write a text")
+    try:
+        found = shlex.split(dy_r, comments=False)
+    except ValueError as error:
+        raise ConfigurationError(f"daylily_work.yaml: dy-r: {str(error).lower()}") from None
+    if len(found) > MAX_WORDS:
+        raise ConfigurationError(f"daylily_work.yaml: dy-r: at most {MAX_WORDS} words")
+    for word in found:
+        lawful = word.isprintable() and any(fnmatchcase(word, pattern) for pattern in allowed)
+        if not lawful:
+            raise ConfigurationError(
+                f"daylily_work.yaml: dy-r: {plain(word, 80)!r} is none of the words that its "
+                f"pipeline takes ({few(allowed, 20)}); the settings name them as dy_r"
+            )
+    return tuple(found)
+
+
+def as_texts(others: Mapping[str, Any]) -> dict[str, str]:
+    """Daylily's own keys for a manifest, each as a text of one line."""
+    return {key: plain(str(value).strip(), MAX_TEXT) for key, value in others.items() if value}

@@ -63,6 +63,7 @@ def samples_of(spec: WorksetSpec, inputs: Sequence[Input]) -> tuple[SampleFiles,
     """The samples as a step's program reads them: paths below the inputs folder.
 
     Of a sample with one lane `fastq_r1` and `fastq_r2` are texts, else lists in the lanes' order.
+    `sheet`: of each lane, the other columns of `stage_samples.tsv`, if its samples stand there.
     """
     names = iter(entry.name for entry in inputs)
     told: list[SampleFiles] = []
@@ -75,6 +76,7 @@ def samples_of(spec: WorksetSpec, inputs: Sequence[Input]) -> tuple[SampleFiles,
                 "fastq_r1": first[0] if len(first) == 1 else first,
                 "fastq_r2": None if not second else second[0] if len(second) == 1 else second,
                 "coverage": sample.coverage,
+                **({"sheet": list(sample.sheet)} if sample.sheet else {}),
             }
         )
     return tuple(told)

@@ -37,6 +37,8 @@ PLACEHOLDERS: Final = frozenset(
         "export_to",
     }
 )
+DY_R: Final = "{dy_r}"
+"""The argument of a command that the words of a work file's dy-r take the place of."""
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -92,8 +94,8 @@ def job_dir(root: str, name: str) -> str:
     return f"{root}/{home}/jobs/{attempt}"
 
 
-SampleFiles = dict[str, str | float | list[str] | None]
-"""`sample_id`, `fastq_r1`, `fastq_r2`, `coverage` of one sample."""
+SampleFiles = dict[str, str | float | list[str] | list[dict[str, str]] | None]
+"""`sample_id`, `fastq_r1`, `fastq_r2`, `coverage` and `sheet` of one sample."""
 
 
 class StepCommand(Frozen):
@@ -132,6 +134,9 @@ class Manifest(Frozen):
     export_to: str = Field(description="where the results go")
     export_root: str = Field("", description="the operator's place that `export_to` lies in")
     samples: tuple[SampleFiles, ...]
+    daylily: dict[str, str] = Field(
+        default_factory=dict, description="keys of Daylily's own files, such as dy-r, as text"
+    )
 
 
 class JobSpec(Frozen):
@@ -155,15 +160,23 @@ class JobSpec(Frozen):
         return home_of(self.workset_id, self.uid)
 
 
-def render(argv: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
+def render(
+    argv: Sequence[str], values: Mapping[str, str], dy_r: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Put `values` into the `{placeholders}` of a command; each stays inside its one argument.
 
+    The argument `{dy_r}` becomes the words of `dy_r`, an argument each, as they are.
+
     Raises:
-        ConfigurationError: a placeholder that does not exist.
+        ConfigurationError: a placeholder that does not exist, or {dy_r} within an argument.
     """
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
+        if match.group() == DY_R:
+            raise ConfigurationError(
+                f"the command {list(argv)!r} uses {DY_R} within an argument; write it as one"
+            )
         if name not in values:
             raise ConfigurationError(
                 f"the command {list(argv)!r} uses {{{name}}}; there are only "
@@ -171,7 +184,10 @@ def render(argv: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
             )
         return values[name]
 
-    return tuple(_PLACEHOLDER.sub(value, argument) for argument in argv)
+    found: list[str] = []
+    for argument in argv:
+        found += dy_r if argument == DY_R else [_PLACEHOLDER.sub(value, argument)]
+    return tuple(found)
 
 
 def steps_to_run(completed: Sequence[Step]) -> tuple[Step, ...]:

@@ -81,7 +81,7 @@ def describe(
         customer_id=spec.customer_id or default_customer,
         priority=spec.priority,
         pipeline=spec.pipeline,
-        reference_genome=spec.reference_genome.value,
+        reference_genome=spec.reference_genome or "",
         max_retries=default_max_retries if spec.max_retries is None else spec.max_retries,
         preferred_cluster=spec.preferred_cluster or "",
         cluster_required=spec.cluster_required,
@@ -93,14 +93,21 @@ def describe(
 
 def asks_of(spec: WorksetSpec) -> str:
     """A digest of all in a file that the results depend on: samples, reference and pipeline."""
-    what = {
+    what: dict[str, Any] = {
         "samples": [
-            sample.model_dump(mode="json", include=set(Sample.model_fields), exclude_none=True)
+            sample.model_dump(
+                mode="json",
+                include=set(Sample.model_fields),
+                exclude=None if sample.sheet else {"sheet"},
+                exclude_none=True,
+            )
             for sample in spec.samples
         ],
-        "reference_genome": spec.reference_genome.value,
+        "reference_genome": spec.reference_genome or "",
         "pipeline": spec.pipeline,
     }
+    if spec.daylily.get("dy-r"):
+        what["dy-r"] = str(spec.daylily["dy-r"])
     return digest(json.dumps(what, sort_keys=True))
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
@@ -30,6 +29,7 @@ from pydantic import (
 from worksets.daylily import OTHERS, understood
 from worksets.errors import ConfigurationError
 from worksets.record import MAX_RETRIES, Priority
+from worksets.sample_sheet import COLUMNS, SHEET_NAME, read_sheet
 from worksets.texts import listed
 from worksets.uris import is_lawful
 from worksets.yaml_safe import Lines, load_mapping
@@ -152,14 +152,6 @@ def _digests(value: Any) -> Any:
 Coverage = Annotated[float, Field(strict=True, gt=0, le=10_000, description="mean depth, ×")]
 
 
-class ReferenceGenome(StrEnum):
-    HG38 = "hg38"
-    HG19 = "hg19"
-    GRCH38 = "grch38"
-    GRCH37 = "grch37"
-    B37 = "b37"
-
-
 class _Open(BaseModel):
     """Keys that are not ours are kept."""
 
@@ -173,6 +165,9 @@ class Sample(_Open):
     coverage: Coverage | None = None
     md5: Digests = ()
     sha256: Digests = ()
+    sheet: tuple[dict[str, str], ...] = Field(
+        (), description="other columns of `stage_samples.tsv`, of each lane"
+    )
 
     @property
     def fastqs(self) -> tuple[str, ...]:
@@ -204,7 +199,8 @@ class WorksetSpec(_Open):
     """The content of one `daylily_work.yaml`."""
 
     samples: tuple[Sample, ...]
-    reference_genome: Annotated[ReferenceGenome, BeforeValidator(_lower)]
+    reference_genome: Annotated[Identifier, BeforeValidator(_lower)] | None = None
+    """None: the pipeline's default."""
     pipeline: Identifier = "germline"
     priority: Annotated[Priority, BeforeValidator(_lower)] = Priority.NORMAL
     max_retries: int | None = Field(None, strict=True, ge=0, le=MAX_RETRIES)
@@ -213,6 +209,11 @@ class WorksetSpec(_Open):
     estimated_coverage: Coverage | None = None
     customer_id: Identifier | None = None
     export_uri: Annotated[str, BeforeValidator(_text), AfterValidator(_export_uri)] | None = None
+
+    @property
+    def daylily(self) -> Mapping[str, Any]:
+        """Keys of Daylily's own files that are none of ours."""
+        return {key: value for key, value in (self.model_extra or {}).items() if key in OTHERS}
 
     @model_validator(mode="after")
     def _whole(self) -> WorksetSpec:
@@ -245,20 +246,33 @@ class ParsedSpec:
     warnings: tuple[str, ...]
 
 
-def parse_spec(data: bytes, name: str = FILE_NAME) -> ParsedSpec:
+def parse_spec(
+    data: bytes, name: str = FILE_NAME, sheet: Callable[[], bytes | None] = lambda: None
+) -> ParsedSpec:
     """The workset that `data` describes; `name` is how messages call the file.
+
+    `sheet` gives the `stage_samples.tsv` beside it, if there is one; it is asked for only where
+    the file names no samples itself.
 
     Raises:
         ConfigurationError: it is not lawful; the message has a line for every mistake, with the
             key, the line and what to write instead.
     """
     mapping, lines = load_mapping(data, name)
+    given, rows = understood(mapping, lines), None
+    if not given.get("samples") and (table := sheet()) is not None:
+        found = read_sheet(table)
+        given["samples"], rows = found.samples, found.lines
     try:
-        spec = WorksetSpec.model_validate(understood(mapping, lines))
+        spec = WorksetSpec.model_validate(given)
     except ValidationError as error:
         told = listed(
             error.errors(include_url=False),
-            lambda problem: _message(name, lines, problem["loc"], problem) + _near(problem),
+            lambda problem: (
+                _of_sheet(rows, problem)
+                if rows and len(problem["loc"]) > 1
+                else _message(name, lines, problem["loc"], problem) + _near(problem)
+            ),
             about=f"{name}: ",
         )
         raise ConfigurationError("\n".join(told)) from None
@@ -275,13 +289,33 @@ def _message(name: str, lines: Lines, loc: tuple[str | int, ...], problem: Any) 
     return f"{name} (line {known}): {key or 'the file'}: {text}{shown}"
 
 
+def _of_sheet(rows: tuple[int, ...], problem: Any) -> str:
+    """Of a sample that stands in the table: its row, and the column."""
+    _, number, *key = problem["loc"]
+    column = COLUMNS.get(str(key[0]), str(key[0])) if key else "the sample"
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    given = problem.get("input")
+    shown = f" (it says {_short(given)})" if isinstance(given, (str, list)) else ""
+    return f"{SHEET_NAME} (line {rows[number]}): {column}: {text}{shown}"
+
+
 def _near(problem: Any) -> str:
     """Where a key is missing: the one that stands there and may be meant."""
     given, missing = problem.get("input"), str(problem["loc"][-1]) if problem["loc"] else ""
     if problem["type"] != "missing" or not isinstance(given, dict):
         return ""
+    beside = f"; or put {SHEET_NAME} beside it" if problem["loc"] == ("samples",) else ""
+    return beside + meant(missing, given)
+
+
+def meant(missing: str, given: Iterable[str]) -> str:
+    """Words for a key that is missing, if one of those given is nearly that."""
     others = [key for key in given if key not in {*WorksetSpec.model_fields, *Sample.model_fields}]
-    near = [key for key in others if missing.startswith(key) and len(key) > 2]
+    near = [
+        key
+        for key in others
+        if (len(key) > 2 and missing.startswith(key)) or missing.endswith(f"_{key}")
+    ]
     near = near or difflib.get_close_matches(missing, others, n=1, cutoff=0.7)
     return f"; {_short(near[0])} stands there: is {missing!r} meant?" if near else ""
 

@@ -57,6 +57,14 @@ class Folder(Protocol):
             TransientError: reading failed.
         """
 
+    def read_sheet(self) -> bytes | None:
+        """Its `stage_samples.tsv`, at most one byte more than is lawful; None: there is none.
+
+        Raises:
+            ConfigurationError: it may not be read.
+            TransientError: reading failed.
+        """
+
     def look(self, inputs: Iterable[Input]) -> dict[str, Seen | DataError]:
         """What is to be seen of each of these files, or what is wrong with it.
 

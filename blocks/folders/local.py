@@ -19,6 +19,7 @@ from blocks.folders.base import Found, SpecFile, SpecMissing
 from worksets.delivery import NotThere, Seen
 from worksets.errors import ConfigurationError, DataError, TransientError
 from worksets.jobs import Input
+from worksets.sample_sheet import SHEET_NAME
 from worksets.spec import FILE_NAME, is_identifier
 from worksets.uris import file_path, file_uri, once_encoded
 from worksets.yaml_safe import MAX_BYTES
@@ -47,16 +48,31 @@ class LocalFolder:
 
     def read_spec(self) -> SpecFile:
         """See `Folder`."""
-        path = self.path / FILE_NAME
         try:
-            with _opened(self.path, FILE_NAME) as file:
+            return self._read(FILE_NAME)
+        except FileNotFoundError as error:
+            path = self.path / FILE_NAME
+            raise SpecMissing(f"{path} is not there; put it there, as the last file") from error
+
+    def read_sheet(self) -> bytes | None:
+        """See `Folder`."""
+        try:
+            return self._read(SHEET_NAME).data
+        except FileNotFoundError:
+            return None
+
+    def _read(self, name: str) -> SpecFile:
+        """A text in the folder, and its stamp; FileNotFoundError: there is none."""
+        path = self.path / name
+        try:
+            with _opened(self.path, name) as file:
                 info = os.fstat(file)
                 if not stat.S_ISREG(info.st_mode):
                     raise ConfigurationError(f"{path} is not a regular file; replace it by one")
                 return SpecFile(_read(file, MAX_BYTES + 1), _stamp(info))
-        except FileNotFoundError as error:
+        except FileNotFoundError:
             _check_place(self.path)
-            raise SpecMissing(f"{path} is not there; put it there, as the last file") from error
+            raise
         except LeadsOut as error:
             raise ConfigurationError(f"{path}: {error}") from error
         except (IsADirectoryError, NotADirectoryError, PermissionError) as error:

@@ -16,6 +16,7 @@ from worksets.delivery import NotThere, Seen
 from worksets.errors import ConfigurationError, DataError
 from worksets.jobs import Input
 from worksets.listing import whole_chunks
+from worksets.sample_sheet import SHEET_NAME
 from worksets.spec import FILE_NAME, is_identifier
 from worksets.yaml_safe import MAX_BYTES
 
@@ -140,17 +141,28 @@ class S3Folder:
 
     def read_spec(self) -> SpecFile:
         """See `Folder`."""
-        uri = f"{self.source}/{FILE_NAME}"
+        found = self._read(FILE_NAME)
+        if found is None:
+            uri = f"{self.source}/{FILE_NAME}"
+            raise SpecMissing(f"{uri} is not there; put it there, as the last file")
+        return found
+
+    def read_sheet(self) -> bytes | None:
+        """See `Folder`."""
+        found = self._read(SHEET_NAME)
+        return found.data if found is not None else None
+
+    def _read(self, name: str) -> SpecFile | None:
+        """A text in the folder, and its stamp; None: there is none."""
+        uri, key = f"{self.source}/{name}", f"{self._prefix}/{name}"
         try:
             answer = self._client.get_object(
-                Bucket=self._bucket,
-                Key=f"{self._prefix}/{FILE_NAME}",
-                Range=f"bytes=0-{MAX_BYTES}",
+                Bucket=self._bucket, Key=key, Range=f"bytes=0-{MAX_BYTES}"
             )
             data: bytes = answer["Body"].read()
         except (ClientError, BotoCoreError) as error:
-            if self._is_missing(error, self._bucket, f"{self._prefix}/{FILE_NAME}"):
-                raise SpecMissing(f"{uri} is not there; put it there, as the last file") from error
+            if self._is_missing(error, self._bucket, key):
+                return None
             if code_of(error) == "InvalidRange":
                 return SpecFile(b"", "")  # an empty object has no first byte
             raise explained(error, f"reading {uri}") from error

@@ -295,8 +295,10 @@ def test_check_a_workset_a_file_and_settings(worksets):
     assert code == 1 and "S1.fastq.gz is not in" in err
     assert worksets("check", "incoming/w1", "--no-files")[0] == 0
     Path("mine.yaml").write_text(SPEC.replace("hg38", "hg99"))
-    code, _, err = worksets("check", "mine.yaml", "--no-files")
-    assert code == 1 and "hg99" in err
+    code, out, err = worksets("check", "mine.yaml", "--no-files")
+    assert code == 0 and "whether there is a reference genome hg99" in out + err
+    code, _, err = worksets("check", "mine.yaml", "--no-files", "--settings", "settings.yaml")
+    assert code == 1 and "hg99 is unknown; write one of" in err
     delivered("w3", SPEC.replace("acme", "stranger"))
     assert worksets("check", "incoming/w3", "--settings", "settings.yaml")[0] == 1
     code, told, _ = worksets("check", "settings.yaml", "--json")

@@ -13,6 +13,7 @@ from prefect.logging import disable_run_logger
 import host.opening
 import tasks.discover
 import tasks.discovery
+import tasks.validate
 import worksets.listing
 from blocks.folders import Found, LocalSource
 from blocks.settings import WorksetSettings
@@ -366,14 +367,14 @@ async def test_what_nobody_has_foreseen_of_one_folder_stops_only_that_folder(
     (incoming / "odd" / "daylily_work.yaml").write_text(f"{YAML}priority: 0x{'f' * 5000}\n")
     (incoming / "w0").mkdir()
     (incoming / "w0" / "daylily_work.yaml").write_text("unforeseen")
-    whole = tasks.discover.parse_spec
+    whole = tasks.validate.parse_spec
 
-    def parse(data):
+    def parse(data, sheet):
         if data == b"unforeseen":
             raise RuntimeError("a fault of ours")
-        return whole(data)
+        return whole(data, sheet=sheet)
 
-    monkeypatch.setattr(tasks.discover, "parse_spec", parse)
+    monkeypatch.setattr(tasks.validate, "parse_spec", parse)
     await look(here, looking[0])
     assert ready(here) == ["odd", "w0", "w1", "w2"], "its validation says what is wrong"
     assert len(looking[1]) == 1

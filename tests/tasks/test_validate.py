@@ -1,10 +1,16 @@
 """A customer's workset names nothing that is not the customer's own."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 
 from blocks.settings import WorksetSettings
-from tasks.validate import check_settings
+from tasks.dispatch import step_command
+from tasks.validate import check_settings, on_site
+from worksets.config import Pipeline
 from worksets.errors import ConfigurationError
+from worksets.record import Step
 from worksets.spec import parse_spec
 
 SETTINGS = WorksetSettings(
@@ -100,3 +106,62 @@ def test_no_export_goes_to_a_neighbour(export):
 def test_without_exports_a_customer_exports_below_its_own_name_only(export):
     with pytest.raises(ConfigurationError, match=r"export_uri.*s3://results/shared/cedar"):
         check("s3://data/cedar/ws1", "cedar", export=export)
+
+
+PLAIN = "samples: [{sample_id: S1, fastq_r1: a.fq}]\n"
+
+
+def genome(work, on_clusters=(), **settings):
+    pipelines = {
+        "germline": {"run": ["true"], "default_reference_genome": "hg38"},
+        "own": {"run": ["x"]},
+    }
+    known = WorksetSettings(
+        state_db="x", clusters=[], worksets=[], results="r", customers={}, pipelines=pipelines,
+        **settings,
+    )  # fmt: skip
+    return on_site(parse_spec((PLAIN + work).encode()).spec, known, on_clusters).reference_genome
+
+
+def test_a_genome_that_is_not_named_is_the_pipelines():
+    assert genome("") == "hg38" and genome("reference_genome: mm39", ["mm39"]) == "mm39"
+    assert genome("", ["grch38"]) == "grch38"
+    with pytest.raises(
+        ConfigurationError, match=r"missing; write one of .*hg38.* give the pipeline own"
+    ):
+        genome("pipeline: own")
+    with pytest.raises(
+        ConfigurationError, match="'genome' stands there: is 'reference_genome' meant"
+    ):
+        genome("pipeline: own\ngenome: hg38")
+    with pytest.raises(ConfigurationError, match=r"mm39 is unknown; write one of .*hg38"):
+        genome("reference_genome: mm39")
+
+
+def test_a_dy_r_is_looked_at_where_its_pipeline_takes_it():
+    takes = {"run": ["day", "{dy_r}"], "dy_r": ["help"]}
+    for pipeline, lawful in (({"run": ["day"]}, True), (takes, False)):
+        known = SETTINGS.model_copy(update={"pipelines": {"germline": Pipeline(**pipeline)}})
+        spec = parse_spec((PLAIN + "customer_id: acme\ndy-r: destroy\n").encode()).spec
+        with nullcontext() if lawful else pytest.raises(ConfigurationError, match="'destroy' is"):
+            check_settings(spec, "s3://data/acme/w", known)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "says"),
+    [
+        ({"run": ["day", "{dy_r}"]}, "name the words"),
+        ({"run": ["day", "--x={dy_r}"], "dy_r": ["*"]}, "within an argument"),
+    ],
+)
+def test_a_pipeline_names_the_words_that_it_takes(pipeline, says):
+    with pytest.raises((ValueError, ConfigurationError), match=says):
+        Pipeline(**pipeline)
+
+
+def test_the_words_of_a_dy_r_are_arguments_and_no_placeholders():
+    pipeline = Pipeline(run=("day", "{dy_r}", "{results}"), dy_r=("*",))
+    values, paths = {"results": "/r"}, SimpleNamespace(results="/r", receipt="")
+    command = step_command(Step.RUN, pipeline, values, paths, ("-j", "20", "{inputs}"))
+    assert command.argv == ("day", "-j", "20", "{inputs}", "/r")
+    assert step_command(Step.RUN, pipeline, values, paths).argv == ("day", "/r")

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worksets.daylily import KEYS, SAMPLE_KEYS, understood
+from worksets.daylily import KEYS, SAMPLE_KEYS, as_texts, understood, words
 from worksets.errors import ConfigurationError
 from worksets.record import Priority
 from worksets.spec import parse_spec
@@ -121,3 +121,47 @@ ANYTHING = st.recursive(
 @given(ANYTHING)
 def test_it_is_total(value):
     understood(value if isinstance(value, dict) else {"samples": value}, Lines())
+
+
+SNV = """produce_snv_concordances  -p -k -j 20 --config
+   aligners=["sent","bwa2a"] callers=["oct"]
+"""
+WORDS = ("produce_*", "help", "-p", "-k", "-j", "[0-9]*", "--config", "*=*")
+
+
+def test_a_dy_r_becomes_the_words_that_a_shell_would_make_of_it():
+    found = words(SNV, WORDS)
+    assert found[:5] == ("produce_snv_concordances", "-p", "-k", "-j", "20")
+    assert found[6:] == ("aligners=[sent,bwa2a]", "callers=[oct]")
+    assert words("  help\n", WORDS) == ("help",) and words(None, ()) == words("", ()) == ()
+
+
+@pytest.mark.parametrize(
+    ("dy_r", "says"),
+    [
+        ("help --delete-all-output", "'--delete-all-output' is none of the words"),
+        ("help ; rm", "';' is none"),
+        ("produce_x 'and so on", "no closing quotation"),
+        ("help \x1b[31m", "none of the words"),
+        ("help " * 201, "at most 200 words"),
+        (["help"], "write a text"),
+        (3, "write a text"),
+    ],
+)
+def test_a_word_that_is_not_named_is_refused(dy_r, says):
+    with pytest.raises(ConfigurationError, match=says):
+        words(dy_r, WORDS)
+
+
+@given(st.text(), st.lists(st.text(max_size=4)))
+def test_words_are_some_of_the_text_or_refused(text, allowed):
+    try:
+        found = words(text, allowed)
+    except ConfigurationError:
+        return
+    assert all(word.isprintable() for word in found)
+
+
+def test_a_manifest_has_daylilys_keys_as_texts():
+    found = spec(more="dy-r: |\n  help\nbudget: 200\nnotes: ''\n").spec
+    assert as_texts(found.daylily) == {"dy-r": "help", "budget": "200"}

@@ -56,7 +56,7 @@ def test_a_good_one_keeps_foreign_keys_and_tells_them():
         (sample(fastq_r1="/etc/x.fq"), "fastq_r1"),
         (sample(fastq_r1="s3://b/x.fq"), "fastq_r1"),
         (sample(fastq_r1="x.bam"), "FASTQ"),
-        (GOOD.replace(b"GRCh38", b"hg37"), "reference_genome"),
+        (GOOD.replace(b"GRCh38", b"hg 37"), "reference_genome"),
         (GOOD + b"max_retries: 11", "max_retries"),
         (GOOD + b"max_retries: true", "max_retries"),
         (GOOD + b"max_retries: 0x" + b"f" * 5000, "a number of 5,002 digits"),

@@ -48,6 +48,19 @@ def test_its_worksets_are_found_and_read(watched):
     assert (folder.source, folder.source_root) == (str(watched / "ws1"), str(watched))
 
 
+def test_the_table_of_its_samples_is_read_if_it_is_there(watched):
+    location = LocalSource(str(watched)).find("")[0][0].location
+    table = watched / "ws1" / "stage_samples.tsv"
+    assert local_folder(location).read_sheet() is None
+    table.write_bytes(b"SAMPLE_ID\tR1_FQ\nS1\ta.fq\n")
+    parsed = parse_spec(b"notes: x\n", sheet=local_folder(location).read_sheet)
+    assert parsed.spec.samples[0].fastq_r1 == ("a.fq",)
+    table.unlink()
+    table.symlink_to("/etc/passwd")
+    with pytest.raises(ConfigurationError, match="leaves the workset's folder"):
+        local_folder(location).read_sheet()
+
+
 def test_a_customers_inputs_can_name_it(watched):
     location = LocalSource(str(watched)).find("")[0][0].location
     spec = parse_spec(YAML).spec

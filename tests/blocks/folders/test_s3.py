@@ -113,6 +113,10 @@ def test_the_spec(moto_url, s3, bucket):
     assert len(spec("w4")) == 2**20 + 1, "no more is read than tells that it is too long"
     with pytest.raises(SpecMissing, match=r"w2/daylily_work\.yaml is not there"):
         spec("w2")
+    assert place.open(f"s3://{bucket}/incoming/w1").read_sheet() is None
+    put(s3, bucket, "incoming/w1/stage_samples.tsv", body=b"SAMPLE_ID\tR1_FQ\n")
+    sheet = place.open(f"s3://{bucket}/incoming/w1").read_sheet()
+    assert sheet == b"SAMPLE_ID\tR1_FQ\n"
     with pytest.raises(ConfigurationError):
         source(moto_url, "no-such-bucket-anywhere").find("")
 
