@@ -13,7 +13,7 @@ from cli.site import Site
 from tasks.operating import Done, registered, retry_by_hand
 from worksets.dead_letters import chosen, missing, require_a_choice, row
 from worksets.errors import ErrorCategory, Refused, WorksetError
-from worksets.record import Priority, WorksetRecord
+from worksets.record import AffinityReason, Priority, WorksetRecord
 from worksets.texts import line
 
 TITLE: Final = "Act"
@@ -64,8 +64,81 @@ def cancel(*workset_ids: str, reason: Reason = HERE, common: Common = COMMON) ->
     return _each(common, workset_ids, act)
 
 
-def retry(*workset_ids: str, reason: Reason = HERE, common: Common = COMMON) -> int:
+def retry(
+    *workset_ids: str,
+    from_start: Annotated[bool, Parameter(negative="")] = False,
+    reason: Reason = HERE,
+    common: Common = COMMON,
+) -> int:
     """The same as Retry in Prefect's UI: what failed or was cancelled goes on; what waits is now.
+
+    Parameters
+    ----------
+    workset_ids:
+        The worksets.
+    from_start:
+        Run finished steps again; also one that is complete, as a new workset of the same name.
+    reason:
+        Kept in the history.
+    """
+
+    def act(site: Site, id_: str) -> tuple[str, WorksetRecord]:
+        done: Done = retry_by_hand(site.db, id_, reason, from_start=from_start)
+        if done.refused:
+            raise Refused(done.text)
+        return done.text or "is ready", done.record
+
+    return _each(common, workset_ids, act)
+
+
+def affinity(
+    cluster: str,
+    *workset_ids: str,
+    required: Annotated[bool, Parameter(negative="")] = False,
+    reason: Annotated[AffinityReason, Parameter(name=["--because", "-b"])] = AffinityReason.MANUAL,
+    common: Common = COMMON,
+) -> int:
+    """Have worksets run on a cluster if it can be, or there and nowhere else.
+
+    Parameters
+    ----------
+    cluster:
+        Its name in the settings.
+    workset_ids:
+        The worksets.
+    required:
+        Wait for that cluster, however long it takes nothing.
+    reason:
+        manual, data_locality, cost or resources.
+    """
+
+    def act(site: Site, id_: str) -> tuple[str, WorksetRecord]:
+        site.cluster(cluster)
+        after = site.db.set_cluster_affinity(id_, cluster, reason, required=required)
+        return f"{'must' if required else 'should'} run on {cluster}", after
+
+    return _each(common, workset_ids, act)
+
+
+def ignore(*workset_ids: str, reason: Reason = HERE, common: Common = COMMON) -> int:
+    """Have worksets never processed; `worksets restore` takes them back.
+
+    Parameters
+    ----------
+    workset_ids:
+        The worksets: those that wait or have failed.
+    reason:
+        Kept in the history.
+    """
+
+    def act(site: Site, id_: str) -> tuple[str, WorksetRecord]:
+        return "is ignored", site.db.ignore(id_, reason)
+
+    return _each(common, workset_ids, act)
+
+
+def restore(*workset_ids: str, reason: Reason = HERE, common: Common = COMMON) -> int:
+    """Take back worksets that are ignored, have failed or were cancelled, with all their retries.
 
     Parameters
     ----------
@@ -76,10 +149,7 @@ def retry(*workset_ids: str, reason: Reason = HERE, common: Common = COMMON) -> 
     """
 
     def act(site: Site, id_: str) -> tuple[str, WorksetRecord]:
-        done: Done = retry_by_hand(site.db, id_, reason)
-        if done.refused:
-            raise Refused(done.text)
-        return done.text or "is ready", done.record
+        return "is ready", site.db.restore(id_, reason)
 
     return _each(common, workset_ids, act)
 
@@ -260,4 +330,6 @@ def register(*folders: str, common: Common = COMMON) -> int:
     return 0 if all(one["done"] for one in rows) else 1
 
 
-COMMANDS: Final = (register, cancel, retry, redrive, priority, drain, lost)
+COMMANDS: Final = (
+    register, cancel, retry, redrive, priority, affinity, ignore, restore, drain, lost,
+)  # fmt: skip

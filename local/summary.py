@@ -65,6 +65,11 @@ def message(record: WorksetRecord) -> str:
     """One line on where a workset stands."""
     if record.state is State.COMPLETE:
         return record.placement_reason
+    if record.state is State.FAILED and record.redelivered:
+        return (
+            f"its folder has changed since: `worksets retry {record.workset_id}`; it said: "
+            + (record.error_details.partition("\n")[0])
+        )
     return record.error_details.splitlines()[0] if record.error_details else record.placement_reason
 
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.folders import Found, SpecMissing
+from blocks.folders import Found, SpecFile, SpecMissing
 from blocks.state_db import Known, Unreadable
 from host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
@@ -23,6 +23,7 @@ from worksets.errors import DataError, TransientError, WorksetError, WorksetNotF
 from worksets.inputs import inputs_of
 from worksets.record import FINAL, Delivery, State, WorksetRecord
 from worksets.registration import Description, asks_of, describe, new_record
+from worksets.spec import named_customer
 from worksets.texts import few
 
 T = TypeVar("T")
@@ -166,10 +167,10 @@ async def tell_of_redelivery(here: Host, workset_id: str) -> None:
     note = (
         f"its folder {record.location} holds something new since it was {record.state.value}; "
         + (
-            f'if that is a new delivery, db.register_again("{workset_id}", "why") makes a new '
+            f"if that is a new delivery, `worksets retry {workset_id} --from-start` makes a new "
             f"workset of it, under the same name"
             if record.state is State.COMPLETE
-            else "if that puts it right, redrive (restore) it"
+            else f"if that puts it right, `worksets retry {workset_id}` goes on with it"
         )
     )
     noted = await here.call(here.db.note_redelivery, workset_id, change, note)
@@ -204,6 +205,7 @@ def register(here: Host, workset_id: str, location: str) -> bool:
     bare = new_record(workset_id, location, now, None)
     description: Description | None = None
     waits: Waits | None = None
+    file: SpecFile | None = None
     try:
         folder = here.open_folder(location)
         file = folder.read_spec()
@@ -229,4 +231,7 @@ def register(here: Host, workset_id: str, location: str) -> bool:
         record = new_record(workset_id, location, now, description, waits.reason, waits.looked)
     else:
         record = new_record(workset_id, location, now, description)
+    if description is None and file is not None:
+        customer = named_customer(file.data) or here.settings.default_customer
+        record = record.model_copy(update={"customer_id": customer})
     return here.db.register(record)

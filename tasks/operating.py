@@ -33,11 +33,17 @@ class Done:
 
 
 def retry_by_hand(
-    db: WorksetStateDB, workset_id: str, reason: str, owner: str = "", live: bool = False
+    db: WorksetStateDB,
+    workset_id: str,
+    reason: str,
+    owner: str = "",
+    live: bool = False,
+    from_start: bool = False,
 ) -> Done:
     """Make a workset ready for what a person's Retry asks for; blocks.
 
     `owner` is the process that asks, and `live` whether it carries the workset itself.
+    `from_start`: its finished steps are run again, and a complete one begins anew.
 
     Raises:
         Refused: somebody was faster.
@@ -46,9 +52,11 @@ def retry_by_hand(
     carried = live
     if record.state in HELD and not carried:
         carried = not is_stale(record, db.leases(), db.now()) and record.lock_owner != owner
-    what, text = meaning(record, carried)
+    what, text = meaning(record, carried, from_start)
     if what is Meaning.RESTORE:
-        record = db.restore(workset_id, reason)
+        record = db.restore(workset_id, reason, from_start=from_start or None)
+    elif what is Meaning.ANEW:
+        record = db.register_again(workset_id, reason)
     elif what is Meaning.HASTEN:
         record = db.hasten(workset_id, reason)
     return Done(record, what, text)

@@ -280,6 +280,25 @@ def parse_spec(
     return ParsedSpec(spec, tuple(unknown))
 
 
+_CUSTOMER: Final = re.compile(
+    rf"^customer_id:[ \t]*(['\"]?)({_IDENTIFIER.pattern})\1[ \t]*(?:#|$)", re.M
+)
+
+
+def named_customer(data: bytes) -> str:
+    """The customer that a file names, though it is not lawful; empty: it cannot be read.
+
+    Nothing is done for a customer by this; it is by whom an operator looks for what has failed.
+    """
+    try:
+        found = understood(*load_mapping(data, FILE_NAME)).get("customer_id")
+    except ConfigurationError:
+        # no YAML at all, such as a quote that is never closed: the line itself, if there is one
+        lines = _CUSTOMER.findall(data.decode("utf-8", "replace"))
+        found = lines[0][1] if len(lines) == 1 else ""
+    return found if isinstance(found, str) and is_identifier(found) else ""
+
+
 def _message(name: str, lines: Lines, loc: tuple[str | int, ...], problem: Any) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)[1:]
     known = next((lines[loc[:n]] for n in range(len(loc), -1, -1) if loc[:n] in lines), 1)

@@ -65,7 +65,7 @@ def new_id() -> str:
     return "".join(secrets.choice(LETTERS) for _ in range(6))
 
 
-class WorksetStateDB(Block, Steering, Notes):
+class WorksetStateDB(Block, Notes, Steering):
     """What every state DB can do; the names are those of the Daylily description."""
 
     _block_schema_capabilities = ["workset-state"]

@@ -37,6 +37,9 @@ class Steering(Store):
     def leases(self) -> dict[str, datetime]: ...
 
     @abstractmethod
+    def clusters_health(self) -> Mapping[str, object]: ...
+
+    @abstractmethod
     def _transition(
         self,
         workset_id: str,
@@ -106,7 +109,17 @@ class Steering(Store):
         *,
         required: bool = False,
     ) -> WorksetRecord:
-        """Prefer (or require) a cluster, for data_locality, cost, resources or manual."""
+        """Prefer (or require) a cluster, for data_locality, cost, resources or manual.
+
+        Raises:
+            Refused: no poller has seen a cluster of this name, and some have been seen.
+        """
+        seen = self.clusters_health()
+        if seen and cluster_name not in seen:
+            raise Refused(
+                f"workset {workset_id}: no cluster is called {cluster_name}; there are "
+                f"{', '.join(sorted(seen))}. One that is new in the settings is known after a poll"
+            )
         return self._transition(
             workset_id,
             events.SetAffinity(cluster_name, AffinityReason(affinity_reason), required),

@@ -91,6 +91,18 @@ def fail(site, id_="w1", category=ErrorCategory.PERMANENT):
     return site.db._transition(id_, Fail(category, "it broke", "run", job_ended=True))
 
 
+def complete(site, id_="w1"):
+    """Let a workset end well, after three hours; when that began."""
+    record, at = hold(site, id_), site.db.now()
+    runs = tuple(
+        StepRun(step=step, attempt=1, cluster_name="a", exit_code=0, started_at=at,
+                ended_at=at + timedelta(hours=1))
+        for step in Step
+    )  # fmt: skip
+    site.db.complete(id_, record.fence, runs)
+    return at
+
+
 def test_register_takes_what_lies_directly_below_a_watched_place_and_says_why_not(worksets):
     code, told, _ = worksets("register", "incoming/w1", "--json")
     assert code == 0 and told[0]["workset"] == "w1"
@@ -173,6 +185,35 @@ def test_retry_brings_back_what_ended_and_leaves_alone_what_runs(worksets, site)
     assert told[0]["state"] == "ready" and "goes on after its finished steps" in told[0]["told"]
     assert not told[1]["done"] and "is being processed already" in told[1]["told"]
     assert site.db.get("w1").state is State.IN_PROGRESS
+
+
+def test_retry_from_the_start_begins_what_is_complete_anew(worksets, site):
+    complete(site, "w1")
+    before = site.db.get("w1")
+    assert worksets("retry", "w1")[0] == 1 and site.db.get("w1") == before
+    code, told, _ = worksets("retry", "w1", "--from-start", "-m", "other reads", "--json")
+    after = site.db.get("w1")
+    assert code == 0 and "begins anew" in told[0]["told"] and after.state is State.READY
+    assert after.uid != before.uid and after.completed_steps == ()
+    assert "other reads" in after.history[-1].note
+    code, _, err = worksets("retry", "w1", "--from-start")
+    assert code == 1 and "has not ended; cancel it first" in err
+
+
+def test_affinity_names_a_cluster_that_there_is(worksets, site):
+    code, told, _ = worksets("affinity", "a", "w1", "--required", "-b", "data_locality", "--json")
+    record = site.db.get("w1")
+    assert code == 0 and told[0]["told"] == "must run on a"
+    assert (record.preferred_cluster, record.cluster_required) == ("a", True)
+    assert worksets("affinity", "nowhere", "w2")[0] == 1
+    assert site.db.get("w2").preferred_cluster == ""
+
+
+def test_ignore_and_restore(worksets, site):
+    assert worksets("ignore", "w1", "-m", "a duplicate")[0] == 0
+    assert site.db.get("w1").state is State.IGNORED
+    assert worksets("restore", "w1", "--json")[1][0]["state"] == "ready"
+    assert worksets("restore", "w1")[0] == 1
 
 
 def test_priority_stands_before_the_file(worksets, site):
@@ -259,14 +300,7 @@ def test_what_is_added_to_a_log(before, after, more):
 
 def test_usage_sums_hours_and_dollars(worksets, site):
     assert worksets("usage")[1].strip() == "nothing was used"
-    record = hold(site)
-    at = site.db.now()
-    runs = tuple(
-        StepRun(step=step, attempt=1, cluster_name="a", exit_code=0, started_at=at,
-                ended_at=at + timedelta(hours=1))
-        for step in Step
-    )  # fmt: skip
-    site.db.complete("w1", record.fence, runs)
+    at = complete(site)
     _code, told, _ = worksets("usage", "--json")
     assert told[0] == {"customer": "acme", "worksets": 1, "attempts": 1, "failed_runs": 0,
                        "hours": 3.0, "vcpu_hours": 3.0, "usd": 1.5}  # fmt: skip

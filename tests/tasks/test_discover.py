@@ -377,6 +377,7 @@ async def test_what_nobody_has_foreseen_of_one_folder_stops_only_that_folder(
     monkeypatch.setattr(tasks.validate, "parse_spec", parse)
     await look(here, looking[0])
     assert ready(here) == ["odd", "w0", "w1", "w2"], "its validation says what is wrong"
+    assert here.db.get("odd").customer_id, "F5: a redrive by customer finds it"
     assert len(looking[1]) == 1
 
 

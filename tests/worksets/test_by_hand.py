@@ -39,10 +39,28 @@ def test_the_table(state, carried, means, says):
     assert what is means and says in text
 
 
-@given(st.sampled_from(State), st.booleans(), st.sampled_from(["", "not needed"]))
-def test_it_is_total_and_never_begins_what_is_carried_or_to_be_cancelled(state, carried, cancel):
-    what, text = meaning(record(state, cancel_requested=cancel), carried)
-    if carried or cancel:
-        assert what is Meaning.NOTHING
+@pytest.mark.parametrize(
+    ("state", "means", "says"),
+    [
+        (State.COMPLETE, Meaning.ANEW, "begins anew"),
+        (State.FAILED, Meaning.RESTORE, "all its steps run again"),
+        (State.CANCELLED, Meaning.RESTORE, "all its steps run again"),
+        (State.RETRYING, Meaning.NOTHING, "has not ended; cancel it first"),
+        (State.READY, Meaning.NOTHING, "has not ended; cancel it first"),
+    ],
+)
+def test_from_the_start(state, means, says):
+    what, text = meaning(record(state), False, from_start=True)
+    assert what is means and says in text
+
+
+@given(st.sampled_from(State), st.booleans(), st.sampled_from(["", "not needed"]), st.booleans())
+def test_it_is_total_and_never_begins_what_is_carried_or_to_be_cancelled(
+    state, carried, cancel, from_start
+):
+    what, text = meaning(record(state, cancel_requested=cancel), carried, from_start)
+    if (carried and state is not State.COMPLETE) or cancel:
+        assert what is Meaning.NOTHING or state is State.COMPLETE
+    assert what is not Meaning.ANEW or (state is State.COMPLETE and from_start)
     assert what is not Meaning.RESTORE or state not in HELD
     assert text or what is Meaning.GO_ON

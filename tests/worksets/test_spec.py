@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from worksets.errors import ConfigurationError
 from worksets.inputs import inputs_of
-from worksets.spec import is_identifier, parse_spec
+from worksets.spec import is_identifier, named_customer, parse_spec
 from worksets.texts import MAX_LISTED
 
 GOOD = b"""samples:
@@ -109,3 +109,21 @@ def test_files_that_lie_with_others_are_counted_too():
         inputs_of(spec, "s3://other/w", ())
     lines = str(error.value).splitlines()
     assert len(lines) == MAX_LISTED + 1 and lines[-1] == "and 30 more"
+
+
+@pytest.mark.parametrize(
+    ("text", "customer"),
+    [
+        ("customer_id: acme\nreference_genome: 'hg38\n", "acme"),  # a quote that is never closed
+        ("customer_id: 'acme' # ours\nsamples: [\n", "acme"),
+        ("customer_id: acme\nsamples: none\n", "acme"),
+        ("customer_id: 007\nsamples: none\n", "007"),
+        ("samples: none\n", ""),
+        ("customer_id: [acme]\n", ""),
+        ("customer_id: ../acme\nsamples: [\n", ""),
+        ("customer_id: a\ncustomer_id: b\nsamples: [\n", ""),
+        ("\xff", ""),
+    ],
+)
+def test_the_customer_is_read_of_a_file_that_is_not_lawful(text, customer):
+    assert named_customer(text.encode("latin-1")) == customer

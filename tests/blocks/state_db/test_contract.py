@@ -15,6 +15,7 @@ from worksets.errors import (
     Refused,
     WorksetNotFound,
 )
+from worksets.health import Health
 from worksets.record import AffinityReason, State, StepRun, WorksetRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -200,6 +201,10 @@ def test_what_operators_do(db):
     assert record.affinity_reason is AffinityReason.DATA_LOCALITY and record.cluster_required
     with pytest.raises(ValueError):
         db.set_cluster_affinity("w1", "b", "because")
+    db.save_clusters_health({"b": Health()})
+    with pytest.raises(Refused, match="no cluster is called nowhere; there are b"):
+        db.set_cluster_affinity("w1", "nowhere", "manual")
+    assert db.set_cluster_affinity("w1", "b", "manual").preferred_cluster == "b"
     db.note_wait("w1", "no slot")
     assert db.get("w1").placement_reason == "no slot"
     db.cancel("w1", "wrong sample")
