@@ -164,6 +164,9 @@ def believe(
 def _gone(name: str, word: Word | None, seen: Markers, note: str) -> JobStatus:
     category = (word.category if word else None) or ErrorCategory.TRANSIENT
     exhausted: Exhausted = word.exhausted if word else ""
+    if seen.cancelled:
+        # a scheduler may call it failed: the signal reached the script before the word of it came
+        note = f"it was told to stop; {note}"
     return JobStatus(name, Phase.VANISHED, seen.marks(), note, category, exhausted)
 
 

@@ -217,7 +217,7 @@ def test_cancelling_ends_a_running_job_and_seals_a_waiting_one(cluster, tmp_path
     until(cluster, "long.a1", lambda status: status.phase is Phase.RUNNING)
     cluster.cancel("long.a1")
     status = until(cluster, "long.a1")
-    assert status.phase is Phase.VANISHED and "CANCELLED" in status.note
+    assert status.phase is Phase.VANISHED and "it was told to stop; Slurm says" in status.note
     assert status.failed_step is None or status.failed_step == "run"
     cluster.cancel("never.a1")
     cluster.submit(spec("never", 1, ("run", append(tmp_path, "x"))))

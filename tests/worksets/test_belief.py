@@ -185,3 +185,11 @@ def test_why_a_step_ended_badly_is_waited_for_and_not_for_ever():
     assert then.status.phase is Phase.ENDED and then.status.exhausted == "memory"
     *_, last = told((0, ENDS, badly), (LATE_S / 2, ENDS, badly), (LATE_S / 2, ENDS, badly))
     assert last.status.phase is Phase.ENDED and last.status.failed_step is Step.RUN
+
+
+def test_a_job_that_was_told_to_stop_says_so_whatever_its_scheduler_calls_the_end():
+    failed = Word(Phase.ENDED, "Slurm says FAILED (NonZeroExitCode)", killed=True)
+    seen = Markers(steps=STEPS, claimed=True, cancelled=True)
+    status = believe(NOTHING, "w.a1", failed, seen, 0.0, LATE_S).status
+    assert status.phase is Phase.VANISHED
+    assert status.note == "it was told to stop; Slurm says FAILED (NonZeroExitCode)"
