@@ -6,6 +6,7 @@ the time in which the state DB counts the workset: the next one never finds a sl
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 
 from prefect.logging import get_run_logger
@@ -31,11 +32,13 @@ from worksets.errors import (
 from worksets.estimates import taken
 from worksets.events import Exhausted
 from worksets.jobs import JobStatus, Phase, steps_to_run
-from worksets.pages import failure_report
+from worksets.pages import failure_report, log_report
 from worksets.record import HELD, State, Step, StepRun, WorksetRecord
 from worksets.refusals import REFUSED, refusals
 from worksets.texts import plain
 
+LOG_S = 10.0
+"""Seconds after which the log of what is complete is not waited for."""
 UNREACHABLE_DELAY_S = 30.0
 PLACE_DELAY_S = 30.0
 
@@ -75,7 +78,9 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
             here.db.complete, record.workset_id, record.fence, runs, status.exported
         )
         await _learn(here, done)
-        return _told(here, done, f"complete on {record.cluster_name}, attempt {record.attempt}")
+        said = f"complete on {record.cluster_name}, attempt {record.attempt}"
+        outcome = _told(here, done, said)
+        return replace(outcome, report=log_report(await _last_words(here, record, status)))
 
     if failed is None:  # it vanished between two steps, or before the first
         ended_well = {run.step for run in runs if run.exit_code == 0}
@@ -124,6 +129,19 @@ def _with_more(found: Diagnosis, cluster: Cluster, record: WorksetRecord) -> Dia
         remedy=f"{found.remedy}; it had {had}, the most that {cluster.cluster_name} gives: raise "
         f"{setting} of that cluster, then restore the workset",
     )
+
+
+async def _last_words(here: Host, record: WorksetRecord, status: JobStatus) -> str:
+    """The end of the log of a run that ended well, for people: it is complete without it, too."""
+    if not status.name or not any(mark.step is Step.RUN for mark in status.steps):
+        return ""  # an earlier attempt ran it
+    watch = here.watch(record.cluster_name)
+    try:
+        async with asyncio.timeout(LOG_S):
+            return plain(await watch.call(watch.cluster.log_tail, status.name, Step.RUN))
+    except (WorksetError, TimeoutError) as error:
+        get_run_logger().warning("the log of %s is not shown: %s", status.name, error)
+        return ""
 
 
 async def _learn(here: Host, done: WorksetRecord) -> None:

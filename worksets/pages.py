@@ -103,12 +103,12 @@ def workset_page(
 ) -> str:
     """One workset, whole: how it stands, what it took and cost, and what to do.
 
-    `report`: Markdown about what failed, if something did.
+    `report`: Markdown about what its job has said: what failed, or the end of the log.
     """
     state = record.state.value.replace("_", " ")
     parts = [f"# {cell(record.workset_id)}: {state}", _what_to_do(record)]
     if report:
-        parts += ["## What failed", report]
+        parts.append(report)
     facts = {
         "customer": record.customer_id,
         "pipeline": f"{record.pipeline}, {record.reference_genome}".strip(", "),
@@ -147,7 +147,12 @@ def failure_report(record: WorksetRecord, step: str, what: str, found: Diagnosis
         "what to do": found.remedy,
     }
     tail = block(log or "(the log is empty)")
-    return f"{table(['', ''], rows.items())}\n\nEnd of the step's log:\n\n{tail}"
+    return f"## What failed\n\n{table(['', ''], rows.items())}\n\nEnd of the step's log:\n\n{tail}"
+
+
+def log_report(log: str) -> str:
+    """Markdown with the end of the run step's log; empty where there is none."""
+    return f"## End of the log\n\n{block(log)}" if log else ""
 
 
 def _what_to_do(record: WorksetRecord) -> str:

@@ -1,7 +1,8 @@
 """What an error in a step means for the workset: Prefect's own troubles are never charged to it."""
 
+import asyncio
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import httpx
@@ -11,9 +12,11 @@ from prefect.exceptions import PrefectException
 
 import host.opening
 from blocks.state_db import SQLiteStateDB
-from tasks.settle import Progress, settle_error
+from tasks.settle import Progress, settle, settle_error
 from worksets.config import ProcessorConfig
-from worksets.record import State, WorksetRecord
+from worksets.errors import ClusterUnreachable
+from worksets.jobs import JobStatus, Phase, StepMarkers
+from worksets.record import STEPS, State, Step, WorksetRecord
 
 
 @pytest.fixture
@@ -37,6 +40,45 @@ def here(tmp_path, monkeypatch):
     )  # fmt: skip
     monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))
     return found
+
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+ENDED_WELL = JobStatus("w.a1", Phase.ENDED, tuple(StepMarkers(s, AT, AT, 0) for s in STEPS))
+
+
+def says(text):
+    """A log, as a cluster that answers gives it."""
+    return lambda _name, step: text if step is Step.RUN else ""
+
+
+def unreachable(_name, _step):
+    raise ClusterUnreachable("no route to host")
+
+
+@pytest.mark.parametrize(
+    ("log", "shown"), [(says("all\x1b[31m well"), True), (says(""), False), (unreachable, False)]
+)
+async def test_what_ended_well_shows_the_end_of_its_log_and_needs_none(here, log, shown):
+    cluster = SimpleNamespace(log_tail=log, vcpus_per_workset=1)
+    here.watch = lambda _: SimpleNamespace(call=here.call, cluster=cluster)
+    held = here.db.lock("w", "p", "a", "r", {})
+    begun = here.db.begin("w", held.fence)
+    outcome = await settle(begun, ENDED_WELL)
+    assert outcome.state is State.COMPLETE and here.db.get("w").state is State.COMPLETE
+    assert ("all well" in outcome.report) == shown == outcome.report.startswith("## End of the log")
+
+
+async def test_a_log_that_hangs_is_not_waited_for(here, monkeypatch):
+    monkeypatch.setattr("tasks.settle.LOG_S", 0.05)
+
+    async def hangs(function, *arguments):
+        await asyncio.sleep(60)
+
+    cluster = SimpleNamespace(log_tail=says("never"), vcpus_per_workset=1)
+    here.watch = lambda _: SimpleNamespace(call=hangs, cluster=cluster)
+    begun = here.db.begin("w", here.db.lock("w", "p", "a", "r", {}).fence)
+    outcome = await settle(begun, ENDED_WELL)
+    assert outcome.state is State.COMPLETE and outcome.report == ""
 
 
 def when_due(db):
