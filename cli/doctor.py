@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -18,6 +19,8 @@ from blocks.folders import LocalSource
 from cli import output
 from cli.options import COMMON, Common
 from cli.site import Site, is_file, open_site
+from local.server import running
+from tasks.sync_limits import all_limits, limit_name
 from worksets.errors import WorksetError
 from worksets.leases import CLOCK_SKEW_S, is_over
 from worksets.record import State
@@ -85,6 +88,7 @@ def examine(settings: str | None, run_dir: Path) -> Iterator[Finding]:
             name = look.__name__.strip("_").replace("_", " ")
             yield Finding(name, False, line(str(error)), "see the message")
     yield from _server(run_dir)
+    yield from _tag_limits(site, run_dir)
 
 
 def _state_db(site: Site) -> Iterator[Finding]:
@@ -231,3 +235,39 @@ def _server(run_dir: Path) -> Iterator[Finding]:
         bad = [text for text in log.read_text(errors="replace").splitlines() if "| ERROR" in text]
         told = f"{len(bad)} errors" + (f"; the last: {line(bad[-1], 200)}" if bad else "")
         yield Finding("the server's log", not bad, told, f"read {log}")
+
+
+def _tag_limits(site: Site, run_dir: Path) -> Iterator[Finding]:
+    """Whether Prefect's limits, by which its UI holds tasks back, are those of the settings."""
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        get_current_settings,
+        temporary_settings,
+    )
+
+    own = None if get_current_settings().api.url else running(run_dir / "server")
+    if own is None and not get_current_settings().api.url:
+        return
+    server = {PREFECT_API_URL: own.api_url, PREFECT_API_AUTH_STRING: own.password} if own else {}
+    try:
+        with temporary_settings(updates=server):
+            there = asyncio.run(_limits_there())
+    except Exception as error:  # whatever the server says: the other checks go on
+        yield Finding("tag limits", False, line(str(error), 200), "see Prefect's server")
+        return
+    installation, held = site.db.installation(), site.held_counts()
+    wrong = []
+    for scope, most in site.limits(site.views()).by_scope().items():
+        found = there.get(limit_name(scope, installation))
+        if most > 0 and found not in (most, max(most, held.get(scope, 0))):
+            wrong.append(f"{scope}: {'none' if found is None else found}, not {most}")
+    told = few(wrong, 5) if wrong else "are those of the settings"
+    yield Finding("tag limits", not wrong, told, "a poller puts them right: does one run?")
+
+
+async def _limits_there() -> dict[str, int]:
+    from prefect.client.orchestration import get_client
+
+    async with get_client() as client:
+        return {limit.name: limit.limit for limit in await all_limits(client)}

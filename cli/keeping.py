@@ -176,6 +176,24 @@ def clean(
     return main(["--run-dir", str(run_dir), *(["--yes"] if yes else [])])
 
 
+def move_state(
+    source: Annotated[Path, Parameter(name="--from")],
+    target: Annotated[Path, Parameter(name="--to")],
+) -> int:
+    """Copy all worksets to another state DB, such as from SQLite to DynamoDB; deletes nothing.
+
+    Parameters
+    ----------
+    source:
+        Settings file whose state DB has them now; no process may work with it.
+    target:
+        Settings file whose state DB they go to; an empty one.
+    """
+    from local.move_state import main
+
+    return main(["--from", str(source), "--to", str(target)])
+
+
 COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     run,
     serve,
@@ -186,4 +204,5 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     usage.usage,
     doctor.doctor,
     clean,
+    move_state,
 )

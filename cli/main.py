@@ -8,7 +8,7 @@ something did not answer: try again; 130 stopped by Ctrl-C.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cyclopts import App, CycloptsError
@@ -31,9 +31,17 @@ app = App(
     version_flags=[],
     help_format="plaintext",
 )
+
+
+def name_of(command: Callable[..., object]) -> str:
+    """What a command is called on the command line."""
+    return command.__name__.strip("_").replace("_", "-")
+
+
 for group in (looking, acting, keeping):
     for command in group.COMMANDS:
-        app.command(command, name=command.__name__.strip("_"), group=group.TITLE)
+        app.command(command, name=name_of(command), group=group.TITLE)
+app.register_install_completion_command()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

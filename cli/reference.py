@@ -37,7 +37,7 @@ from blocks.settings import WorksetSettings
 from blocks.state_db.dynamodb import DynamoDBStateDB
 from blocks.state_db.sqlite import SQLiteStateDB
 from cli import acting, keeping, looking
-from cli.main import app
+from cli.main import app, name_of
 from flows.poll_worksets import SERVED
 from local.settings_file import CLUSTERS, STATE_DBS
 from worksets.announcements import Announcement, Kind
@@ -152,7 +152,7 @@ def _commands() -> Iterator[str]:
     for group in (looking, acting, keeping):
         yield f"### {group.TITLE}\n"
         for command in group.COMMANDS:
-            yield from _command(command.__name__.strip("_"), command)
+            yield from _command(name_of(command), command)
 
 
 def _command(name: str, command: Callable[..., Any]) -> Iterator[str]:

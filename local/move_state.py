@@ -12,7 +12,7 @@ import argparse
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from blocks.state_db import WorksetStateDB
@@ -68,11 +68,11 @@ def checksum(records: Iterable[WorksetRecord]) -> str:
     return digest.hexdigest()
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m local.move_state", description=__doc__)
     parser.add_argument("--from", dest="source", type=Path, required=True, help="settings file")
     parser.add_argument("--to", dest="target", type=Path, required=True, help="settings file")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     try:
         _, source, _ = settings_file.read(options.source, Path.cwd())
         _, target, _ = settings_file.read(options.target, Path.cwd())

@@ -17,7 +17,7 @@ from prefect.client.schemas.actions import (
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.exceptions import ObjectAlreadyExists
 
-from host import Host, host
+from host import host
 from tasks.labels import tag_of
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 
@@ -45,7 +45,9 @@ async def sync_limits(gone: frozenset[str]) -> None:
     another one's are never touched.
     """
     here = host()
-    wanted = {_limit_of(here, s): (s, n) for s, n in here.limits.by_scope().items() if n > 0}
+    wanted = {
+        limit_name(s, here.installation): (s, n) for s, n in here.limits.by_scope().items() if n > 0
+    }
     async with get_client() as client:
         changes = await _compare(client, wanted, {}, gone)
         if surplus := {change.name: change.surplus for change in changes if change.surplus}:
@@ -53,16 +55,18 @@ async def sync_limits(gone: frozenset[str]) -> None:
             changes = await _compare(client, wanted, surplus, gone)
         for change in changes:
             await change.make(client)
-        free = {_limit_of(here, f"customer:{id_}") for id_ in here.settings.customers} - set(wanted)
-        for limit in await _all_limits(client) if free else ():
+        free = {
+            limit_name(f"customer:{id_}", here.installation) for id_ in here.settings.customers
+        } - set(wanted)
+        for limit in await all_limits(client) if free else ():
             if limit.name in free:
                 await client.delete_global_concurrency_limit_by_name(limit.name)
                 get_run_logger().info("%s: no limit any more", limit.name.removeprefix("tag:"))
 
 
-def _limit_of(here: Host, scope: str) -> str:
+def limit_name(scope: str, installation: str) -> str:
     """The REST name of a scope's tag limit."""
-    return f"tag:{tag_of(scope, here.installation)}"
+    return f"tag:{tag_of(scope, installation)}"
 
 
 async def _compare(
@@ -72,7 +76,7 @@ async def _compare(
     gone: frozenset[str],
 ) -> list[Change]:
     # slots before holders: a workset that ends in between can only make the surplus look smaller
-    there = {limit.name: limit for limit in await _all_limits(client)}
+    there = {limit.name: limit for limit in await all_limits(client)}
     here = host()
     count = live = await here.call(here.db.holder_counts)
     if gone:
@@ -131,7 +135,8 @@ class Change:
         )  # fmt: skip
 
 
-async def _all_limits(client: PrefectClient) -> list[GlobalConcurrencyLimitResponse]:
+async def all_limits(client: PrefectClient) -> list[GlobalConcurrencyLimitResponse]:
+    """Every limit that the server has, whoever's it is."""
     found: list[GlobalConcurrencyLimitResponse] = []
     while True:
         page = await client.read_global_concurrency_limits(limit=PAGE, offset=len(found))

@@ -15,7 +15,7 @@ from blocks.settings import WorksetSettings
 from blocks.state_db.dynamodb import DynamoDBStateDB
 from blocks.state_db.sqlite import SQLiteStateDB
 from cli import acting, keeping, looking, reference
-from cli.main import app
+from cli.main import app, name_of
 from flows.poll_worksets import SERVED
 from worksets.announcements import Kind
 from worksets.config import Customer, Pipeline, ProcessorConfig
@@ -52,7 +52,7 @@ def test_it_is_the_same_in_every_terminal(tmp_path):
 def test_every_command_is_told_with_each_of_its_parameters():
     text = PAGE.read_text(encoding="utf-8")
     for command in (*looking.COMMANDS, *acting.COMMANDS, *keeping.COMMANDS):
-        name = command.__name__.strip("_")
+        name = name_of(command)
         assert f"\n#### `worksets {name}" in text, name
         for one in app[name].assemble_argument_collection(parse_docstring=True):
             assert not one.show or one.parameter.help, f"{name} {one.names} says nothing"

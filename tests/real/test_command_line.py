@@ -40,6 +40,24 @@ def test_run_starts_a_server_of_its_own_and_ui_stops_it(site):
     assert row["customer"] == "acme" and row["worksets"] == 1
 
 
+def test_doctor_compares_the_tag_limits_of_the_server_with_the_settings(site):
+    site.configure(clusters=1)
+    site.add("w1", 1)
+    site.finish(site.poller())
+
+    def limits():
+        done = worksets(site, "doctor", "-s", "settings.yaml", "--json")
+        (found,) = [one for one in json.loads(done.stdout) if one["what"] == "tag limits"]
+        return found
+
+    assert limits()["well"], limits()
+    settings = yaml.safe_load((site.folder / "settings.yaml").read_text())
+    settings["clusters"][0]["max_concurrent_worksets"] = 7
+    (site.folder / "settings.yaml").write_text(yaml.safe_dump(settings))
+    found = limits()
+    assert not found["well"] and found["told"] == f"cluster:{site.name}-c0: 3, not 7"
+
+
 def test_apply_says_what_changed(site):
     site.configure(clusters=1)
     first = worksets(site, "apply", "--settings", "settings.yaml", "--json")
