@@ -158,13 +158,18 @@ def never_fits(text: str, vcpus: int, memory_gb: float) -> str:
 
 
 def _nodes(text: str) -> Iterable[tuple[str, tuple[str, int, int, int, int]]]:
-    """Name, and state, memory (MB) and CPUs (allocated, idle, other) of each node."""
+    """Name, and state, memory (MB) and CPUs (allocated, idle, other) of each node.
+
+    A line that is none of its form is passed over: one odd node makes no other's room unknown.
+    """
     for line in text.splitlines():
-        fields = line.split("|")
-        if len(fields) == 4:
-            allocated, idle, other, *_ = map(int, fields[3].split("/"))
-            memory_mb = int(fields[1].rstrip("+"))
-            yield fields[0], (fields[2].lower(), memory_mb, allocated, idle, other)
+        try:
+            name, memory, state, cpus = line.split("|")
+            allocated, idle, other, *_ = map(int, cpus.split("/"))
+            memory_mb = int(memory.rstrip("+"))
+        except ValueError:
+            continue
+        yield name, (state.lower(), memory_mb, allocated, idle, other)
 
 
 def parse_markers(text: str, folders: Mapping[str, str]) -> dict[str, Markers]:

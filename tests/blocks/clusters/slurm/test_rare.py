@@ -253,3 +253,11 @@ def test_a_job_that_ended_while_it_was_asked_for_is_read_after_the_word_of_its_e
     fake.says("sacct", "7|w.a1|COMPLETED\n", then=f"printf %s '{marker}' > {job}/run.exit")
     seen = fake.look()
     assert seen.phase is Phase.ENDED and seen.failed_step is None
+
+
+@pytest.mark.parametrize(
+    "odd", ["n9|N/A|idle|0/16/0/16", "n9|64000|idle|N/A", "n9|64000|idle|0/16"]
+)
+def test_one_odd_node_makes_no_others_room_unknown(odd):
+    text = f"{odd}\nn1|64000|idle|0/16/0/16\n"
+    assert parse_nodes(text, vcpus=16, memory_gb=8) == Nodes(1, 1)
