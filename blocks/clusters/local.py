@@ -27,7 +27,12 @@ from worksets.record import STEPS, Exported, Step
 PROGRAMS: Final = Path(runner.__file__).parent
 GONE: Final = Word(Phase.ENDED, "no process of it is left, and no end marker")
 CLAIM_WAIT_S: Final = 20.0
-CANCEL_GRACE_S: Final = 5.0
+CANCEL_WAIT_S: Final = 5.0
+"""Seconds for which a job that was told to stop is looked at; whether it has is seen later."""
+
+
+KILLED_S: Final = 1.0
+"""Seconds beyond the grace after which a job that still lives is killed from outside."""
 
 
 class LocalCluster(Cluster):
@@ -42,6 +47,14 @@ class LocalCluster(Cluster):
     _block_type_slug = "local-cluster"
 
     work_folder: str = Field(description="Folder for the worksets' files; made if missing")
+
+    grace_seconds: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="Seconds from the signal to stop (SIGTERM) to the kill: for a workflow engine "
+        "to cancel its own jobs",
+    )
 
     _children: dict[str, subprocess.Popen[bytes]] = PrivateAttr(default_factory=dict)
 
@@ -61,7 +74,11 @@ class LocalCluster(Cluster):
             for folder in (job_dir, Path(paths.inputs), Path(paths.results)):
                 _make(folder, 0o777 & ~mask)
             Path(paths.manifest).write_text(spec.manifest.model_dump_json(), encoding="utf-8")
-            job = {**spec.model_dump(mode="json", exclude={"manifest"}), "work_dir": paths.work_dir}
+            job = {
+                **spec.model_dump(mode="json", exclude={"manifest"}),
+                "work_dir": paths.work_dir,
+                "grace_s": self.grace_seconds,
+            }
             runner.write(job_dir / "job.json", job)
             with open(job_dir / "runner.log", "ab") as log:
                 child = subprocess.Popen(
@@ -121,16 +138,17 @@ class LocalCluster(Cluster):
         job_dir = self._job_dir(name)
         if runner.claim(job_dir, {"sealed_by": "cancel"}):
             return
-        holder = runner.holder_of(job_dir)
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            deadline = time.monotonic() + CANCEL_GRACE_S
-            while runner.lives(holder):
-                try:
-                    os.killpg(holder["pid"], sign)
-                except ProcessLookupError:
-                    break
-                if time.monotonic() > deadline:
-                    break
+        holder, told = runner.holder_of(job_dir), job_dir / "stopped"
+        deadline = time.monotonic() + CANCEL_WAIT_S
+        with contextlib.suppress(ProcessLookupError):
+            if runner.lives(holder) and not told.exists():
+                # once: an engine takes a second one for impatience, and leaves its jobs behind
+                os.killpg(holder["pid"], signal.SIGTERM)
+                runner.write(told, {"at": runner.now()})
+            while runner.lives(holder) and time.monotonic() < deadline:
+                # its runner sees to that itself, unless it is no more
+                if time.time() - told.stat().st_mtime > self.grace_seconds + KILLED_S:
+                    os.killpg(holder["pid"], signal.SIGKILL)
                 time.sleep(0.1)
                 self._reap()
 

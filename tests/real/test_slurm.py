@@ -1,6 +1,7 @@
 """SlurmCluster on two real Slurm clusters side by side."""
 
 import os
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -212,13 +213,28 @@ def test_out_of_memory_and_time_are_resource_errors(two, tmp_path):
         assert status.category is ErrorCategory.RESOURCE and "OUT_OF_MEMORY" in status.note
 
 
+def test_a_workflow_engine_has_time_to_cancel_its_own_jobs(cluster, tmp_path):
+    """F8's kind: what is killed at once leaves a lock, and jobs that nobody waits for."""
+    engine = "trap 'sleep 2; touch ended; exit 0' TERM; touch up; while :; do sleep 0.1; done"
+    more = ("export", ("touch", str(tmp_path / "exported")))
+    here = f"cd {shlex.quote(str(tmp_path))} && {engine}"
+    cluster.submit(spec("engine", 1, ("run", ("sh", "-c", here)), more))
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "up").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    cluster.cancel("engine.a1")
+    status = until(cluster, "engine.a1")
+    assert (tmp_path / "ended").exists() and not (tmp_path / "exported").exists()
+    assert status.failed_step == "run" and status.steps[0].exit_code == 143
+
+
 def test_cancelling_ends_a_running_job_and_seals_a_waiting_one(cluster, tmp_path):
     cluster.submit(spec("long", 1, ("run", ("sleep", "600"))))
     until(cluster, "long.a1", lambda status: status.phase is Phase.RUNNING)
     cluster.cancel("long.a1")
     status = until(cluster, "long.a1")
-    assert status.phase is Phase.VANISHED and "it was told to stop; Slurm says" in status.note
-    assert status.failed_step is None or status.failed_step == "run"
+    assert status.failed_step == "run" and "cancelled" in status.note, status
     cluster.cancel("never.a1")
     cluster.submit(spec("never", 1, ("run", append(tmp_path, "x"))))
     assert until(cluster, "never.a1").phase is Phase.VANISHED

@@ -27,6 +27,10 @@ EARLIER_ATTEMPT_LIVES = 75
 """Exit code (EX_TEMPFAIL): an earlier attempt of this workset still runs."""
 
 
+GRACE_S = 60.0
+"""Seconds from the signal to stop to the kill, of a job of an older release."""
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat()
 
@@ -125,16 +129,25 @@ def main(job_dir: Path) -> int:
         return 0
 
     def stop(signum: int, _frame: object) -> None:
-        stopped.append(signum)  # the step is in the same group and has the signal already
+        # the step is in the same group and has the signal already; it has until the alarm
+        if not stopped:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, job.get("grace_s", GRACE_S)))
+        stopped.append(signum)
 
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGALRM, lambda _signum, _frame: os.killpg(0, signal.SIGKILL))
     for step in job["steps"]:
+        if stopped:
+            return 1
         name = step["step"]
         write(job_dir / f"{name}.start", {"at": now()})
         code, receipt = step_of(step, job["work_dir"], job_dir / f"{name}.log")
+        if stopped and code == 0:
+            # it may have ended well or have left off: it runs again, and what is done stays done
+            code, receipt = 128 + signal.SIGTERM, {}
         write(job_dir / f"{name}.exit", {"at": now(), "code": code, **receipt})
-        if code != 0 or stopped:
+        if code != 0:
             return 1
     return 0
 

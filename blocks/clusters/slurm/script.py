@@ -15,6 +15,8 @@ EARLIER_OR_TWICE = 75
 
 NO_RECEIPT = 70
 """Exit code (sysexits.h) of a step that left no receipt."""
+TERMINATED = 143
+"""Exit code, as shells have it, of what SIGTERM has ended."""
 SUBMITTING = "@submitting"
 
 
@@ -43,15 +45,22 @@ def job_script(spec: JobSpec, jobs: str, work_dir: str, umask: str = "027") -> s
     lines += [
         f'mkdir "$J/claim" || exit {EARLIER_OR_TWICE}',
         'put job "${SLURM_JOB_ID:-}"',
+        # a shell without a trap would end at the signal to stop, and Slurm kill what it had begun;
+        # with one it waits for its step, which has the cluster's KillWait to end in order
+        "stopped=",
+        "trap 'stopped=1' TERM",
         f"cd {quote(work_dir)} || exit 74",
     ]
     for step in spec.steps:
         name = step.step.value
         lines += [
+            f'[ -z "$stopped" ] || exit {TERMINATED}',
             f'put {name}.start "{{\\"at\\":\\"$(now)\\"}}" || exit 74',
             *_before(step),
             f'{join(step.argv)} </dev/null >>"$J/{name}.log" 2>&1; code=$?',
             *_after(step),
+            # it may have ended well or have left off: it runs again, and what is done stays done
+            f'[ -z "$stopped" ] || [ $code -ne 0 ] || {{ code={TERMINATED}; told=; }}',
             f'put {name}.exit "{{\\"at\\":\\"$(now)\\",\\"code\\":$code$told}}" || exit 74',
             "[ $code -eq 0 ] || exit $code",
         ]

@@ -41,7 +41,7 @@ ENDED: Final[dict[str, tuple[ErrorCategory | None, str]]] = {
 """Ends, with the class of error of a job that left no end marker. Any other state is no end."""
 EXHAUSTED: Final[dict[str, Exhausted]] = {"TIMEOUT": "time", "OUT_OF_MEMORY": "memory"}
 TELLING: Final = frozenset(
-    {"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "TIMEOUT", "OUT_OF_MEMORY"}
+    {"CANCELLED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "TIMEOUT", "OUT_OF_MEMORY"}
 )
 """Ends that say why a step of theirs ended badly, better than its exit code does."""
 IN_USE: Final = frozenset({"idle", "allocated", "mixed", "completing", "planned", "reserved"})

@@ -1,6 +1,8 @@
 """Jobs are real processes: they outlive their starter, and one name runs once."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -58,6 +60,65 @@ def test_an_attempt_never_starts_beside_an_earlier_one_or_after_a_later_one(clus
     assert until(cluster, "w.a3").phase is Phase.ENDED
     cluster.submit(spec(2, ("run", ("true",))))  # the late submission of a process that slept
     assert cluster.observe(["w.a2"])["w.a2"].phase is Phase.VANISHED
+
+
+ENGINE = """
+import signal, sys, time
+from pathlib import Path
+place = Path(sys.argv[1])
+def stop(*_):
+    with open(place / "signals", "a") as file:
+        file.write("x")
+    if sys.argv[2] != "deaf":
+        time.sleep(1.5)  # it cancels its own jobs
+        (place / "in order").touch()
+        sys.exit(int(sys.argv[2]))
+signal.signal(signal.SIGTERM, stop)
+(place / "up").touch()
+while True:
+    time.sleep(0.1)
+"""
+
+
+def engine(cluster, place, way):
+    """A job whose step takes its time when it is told to stop; it has begun."""
+    more = ("export", ("touch", str(place / "exported")))
+    cluster.submit(spec(1, ("run", (sys.executable, "-c", ENGINE, str(place), way)), more))
+    deadline = time.monotonic() + 20
+    while not (place / "up").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("code", ["1", "0"])
+def test_a_step_has_time_to_end_in_order_and_is_told_once(cluster, tmp_path, code):
+    engine(cluster, tmp_path, code)
+    for _ in range(2):
+        cluster.cancel("w.a1")
+    status = until(cluster, "w.a1")
+    assert (tmp_path / "in order").exists() and (tmp_path / "signals").read_text() == "x"
+    # an engine that leaves off and ends with 0 has not ended well
+    assert [mark.exit_code for mark in status.steps] == [1 if code == "1" else 143]
+    assert not (tmp_path / "exported").exists()
+
+
+def test_a_step_that_hears_nothing_is_killed_when_its_grace_is_over(tmp_path):
+    cluster = LocalCluster(cluster_name="a", work_folder=str(tmp_path), grace_seconds=1)
+    engine(cluster, tmp_path, "deaf")
+    began = time.monotonic()
+    cluster.cancel("w.a1")
+    assert until(cluster, "w.a1").phase is Phase.VANISHED
+    assert 0.9 < time.monotonic() - began < 5 and (tmp_path / "signals").read_text() == "x"
+
+
+def test_what_outlives_its_runner_is_killed_from_outside(tmp_path):
+    cluster = LocalCluster(cluster_name="a", work_folder=str(tmp_path), grace_seconds=0.5)
+    engine(cluster, tmp_path, "deaf")
+    claim = json.loads((Path(cluster.job_dir("w.a1")) / "claim").read_text())
+    os.kill(claim["pid"], signal.SIGKILL)
+    assert cluster.observe(["w.a1"])["w.a1"].phase is Phase.RUNNING, "its step lives"
+    cluster.cancel("w.a1")
+    assert until(cluster, "w.a1").phase is Phase.VANISHED
 
 
 def test_a_job_outlives_the_process_that_started_it(cluster, tmp_path):

@@ -1,8 +1,12 @@
 """What Slurm says, read: every state it has, and markers in every order; no unknown is an end."""
 
 import base64
+import json
+import os
+import signal
 import subprocess
 import tempfile
+import time
 from datetime import datetime
 from pathlib import Path
 from shlex import quote
@@ -192,3 +196,38 @@ def test_no_text_becomes_code_in_what_a_shell_reads(argv, text):
         again = subprocess.run(["sh", f"{job}/job.sh"], capture_output=True, check=False)
         assert again.returncode == EARLIER_OR_TWICE
         assert (Path(jobs) / "a1/claim").is_dir(), "the earlier attempt is sealed"
+
+
+LEAVES_OFF = (
+    "trap 'sleep 0.5; touch ended; exit {code}' TERM; touch up; while :; do sleep 0.1; done"
+)
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_script_that_is_told_to_stop_waits_for_its_step_and_begins_no_other(
+    tmp_path, shell, code
+):
+    """As Slurm does it (`scancel --full`): the signal reaches all processes of the job."""
+    step = StepCommand(step="run", argv=("sh", "-c", LEAVES_OFF.format(code=code)))
+    more = StepCommand(step="export", argv=("touch", "exported"))
+    spec = JobSpec(
+        workset_id="w", attempt=1, steps=(step, more),
+        manifest=Manifest(
+            workset_id="w", customer_id="c", reference_genome="hg38", pipeline="p", attempt=1,
+            source="/x", export_to="/y", samples=(),
+        ),
+    )  # fmt: skip
+    job = tmp_path / "jobs" / "a1"
+    job.mkdir(parents=True)
+    (tmp_path / "job.sh").write_text(job_script(spec, str(job.parent), str(tmp_path)))
+    running = subprocess.Popen([shell, str(tmp_path / "job.sh")], start_new_session=True)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "up").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGTERM)
+    assert running.wait(20) == (code or 143)
+    assert (tmp_path / "ended").exists() and not (tmp_path / "exported").exists()
+    exit_ = json.loads((job / "run.exit").read_text())
+    assert exit_["code"] == (code or 143)
