@@ -109,7 +109,7 @@ def _roots(spec: WorksetSpec) -> tuple[str, ...]:
 
 
 def spec_files(spec: WorksetSpec) -> list[str]:
-    return [name for sample in spec.samples for name in sample.fastqs]
+    return [*(name for sample in spec.samples for name in sample.files), *spec.inputs]
 
 
 def _known(settings: str) -> tuple[WorksetSettings, set[str]]:

@@ -81,8 +81,11 @@ IN_A_FILE: Final = {
 """Keys that are other ones in a settings file than in the block that is made of it."""
 
 SPEC_KEYS: Final = {
-    "samples": "The samples, from 1 to 2000.",
-    "reference_genome": "The reference genome.",
+    "samples": "The samples, from 1 to 2000. Without it: those of `stage_samples.tsv`, beside the "
+    "file.",
+    "reference_genome": "The reference genome. Without it: the pipeline's "
+    "`default_reference_genome`.",
+    "inputs": "Other files that the pipeline needs, as paths or URIs.",
     "pipeline": "One of the pipelines of the settings.",
     "priority": "Who starts first. What an operator has set by hand stands before it.",
     "max_retries": "How often it is tried again. Without it: the settings' `default_max_retries`.",
@@ -98,8 +101,13 @@ SAMPLE_KEYS: Final = {
     "fastq_r1": "A file, or a list of files, one a lane. Each is a path below the workset's "
     "folder, or a whole URI.",
     "fastq_r2": "The files of the other end, in the order of `fastq_r1`.",
+    "bam": "An aligned file, in the place of `fastq_r1` and `fastq_r2`.",
+    "cram": "The same, as CRAM.",
+    "index": "The index of `bam` or `cram`. Without it: the same name with `.bai` or `.crai` "
+    "after it.",
     "coverage": "Mean depth, ×.",
-    "md5": "Checksums of all files, those of `fastq_r1` first. The copy of each file is checked.",
+    "md5": "Checksums of all files, those of `fastq_r1` (or `bam` or `cram`) first. The copy of "
+    "each file is checked.",
     "sha256": "The same with SHA-256.",
 }
 PATTERN_KEYS: Final = {

@@ -24,7 +24,7 @@ def estimate(
     sizes: Mapping[str, int] | None,
     correction: float = 1.0,
 ) -> Estimates:
-    """From samples, coverage and `sizes` (bytes of each FASTQ file, in the YAML's order;
+    """From samples, coverage and `sizes` (bytes of each file, in the YAML's order;
     None: not looked at).
 
     vCPU-hours are linear in GB, samples and samples × coverage, with the pipeline's coefficients,
@@ -32,7 +32,7 @@ def estimate(
     """
     # in the order of the YAML: names of files elsewhere are not those that it says
     known = iter(sizes.values() if sizes else ())
-    gb = [sum(next(known, 0) for _ in sample.fastqs) / 1e9 for sample in spec.samples]
+    gb = [sum(next(known, 0) for _ in sample.files) / 1e9 for sample in spec.samples]
     coverage = sum(
         sample.coverage or spec.estimated_coverage or pipeline.default_coverage
         for sample in spec.samples
@@ -47,7 +47,7 @@ def estimate(
         vcpus=pipeline.vcpus,
         memory_gb=pipeline.memory_gb + pipeline.memory_gb_per_gb * max(gb),
         vcpu_hours=vcpu_hours * correction,
-        storage_gb=pipeline.storage_factor * sum(gb),
+        storage_gb=pipeline.storage_factor * sum(sizes.values() if sizes else ()) / 1e9,
         correction=correction,
     )
 

@@ -95,7 +95,8 @@ def job_dir(root: str, name: str) -> str:
 
 
 SampleFiles = dict[str, str | float | list[str] | list[dict[str, str]] | None]
-"""`sample_id`, `fastq_r1`, `fastq_r2`, `coverage` and `sheet` of one sample."""
+"""`sample_id`, `fastq_r1`, `fastq_r2` (or `bam` or `cram`, and `index`), `coverage` and `sheet` of
+one sample."""
 
 
 class StepCommand(Frozen):

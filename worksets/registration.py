@@ -106,6 +106,8 @@ def asks_of(spec: WorksetSpec) -> str:
         "reference_genome": spec.reference_genome or "",
         "pipeline": spec.pipeline,
     }
+    if spec.inputs:
+        what["inputs"] = list(spec.inputs)
     if spec.daylily.get("dy-r"):
         what["dy-r"] = str(spec.daylily["dy-r"])
     return digest(json.dumps(what, sort_keys=True))

@@ -25,6 +25,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from worksets.daylily import OTHERS, understood
 from worksets.errors import ConfigurationError
@@ -43,6 +44,8 @@ _FASTQ_ENDINGS: Final = tuple(
     f"{kind}{packed}" for kind in (".fastq", ".fq") for packed in ("", ".gz", ".bz2")
 )
 MAX_LANES: Final = 64
+NO_FILE: Final = "no_file"
+"""Type of the error of a sample that names none."""
 _DIGEST: Final = {"md5": re.compile(r"[0-9a-f]{32}"), "sha256": re.compile(r"[0-9a-f]{64}")}
 
 
@@ -74,16 +77,23 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-def _fastq(text: str) -> str:
-    """A path below the workset's folder, or a whole URI."""
+def _file(text: str, endings: tuple[str, ...] = ()) -> str:
+    """A path below the workset's folder, or a whole URI, of a file with one of these endings."""
     if "://" not in text:
-        return _fastq_path(text)
-    if not is_lawful(text):
+        _lawful_path(text)
+    elif not is_lawful(text):
         raise ValueError("write s3://bucket/path or file:///path, plainly: no '..', no '%'")
-    return _of_fastq(text)
+    if len(text) > 500:
+        raise ValueError("the path is longer than 500 characters")
+    if endings and not text.lower().endswith(endings):
+        kind = "a FASTQ file" if endings is _FASTQ_ENDINGS else "such a file"
+        raise ValueError(f"{kind} ends in {', '.join(endings)}")
+    if not _PATH_PART.fullmatch(text.rpartition("/")[2]):
+        raise ValueError("the file's name is letters, digits and . _ + = @ -")
+    return text
 
 
-def _fastq_path(text: str) -> str:
+def _lawful_path(text: str) -> None:
     path = PurePosixPath(text)
     if path.is_absolute() or "\\" in text:
         raise ValueError(
@@ -95,17 +105,6 @@ def _fastq_path(text: str) -> str:
             "each part of the path is letters, digits and . _ + = @ - (no '..', no spaces), "
             "such as fastq/s1_R1.fq.gz"
         )
-    return _of_fastq(text)
-
-
-def _of_fastq(text: str) -> str:
-    if len(text) > 500:
-        raise ValueError("the path is longer than 500 characters")
-    if not text.lower().endswith(_FASTQ_ENDINGS):
-        raise ValueError(f"a FASTQ file ends in {', '.join(_FASTQ_ENDINGS)}")
-    if not _PATH_PART.fullmatch(text.rpartition("/")[2]):
-        raise ValueError("the file's name is letters, digits and . _ + = @ -")
-    return text
 
 
 def _lanes(value: Any) -> Any:
@@ -116,11 +115,11 @@ def _lanes(value: Any) -> Any:
         for entry in value:
             if not isinstance(entry, str):
                 raise ValueError("each file of the list is a text, such as fastq/s1_L001_R1.fq.gz")
-        return tuple(_fastq(entry) for entry in value)
+        return tuple(_file(entry, _FASTQ_ENDINGS) for entry in value)
     value = _text(value)
     if not isinstance(value, str):
         raise ValueError("write a path, or a list of paths, one a lane")
-    return (_fastq(value),)
+    return (_file(value, _FASTQ_ENDINGS),)
 
 
 def _export_uri(text: str) -> str:
@@ -139,6 +138,12 @@ def _export_uri(text: str) -> str:
 Identifier = Annotated[str, BeforeValidator(_text), AfterValidator(_identifier)]
 Fastqs = Annotated[tuple[str, ...], BeforeValidator(_lanes)]
 """Files of one end of the reads: one a lane, in the order of the lanes."""
+Bam = Annotated[str, BeforeValidator(_text), AfterValidator(partial(_file, endings=(".bam",)))]
+Cram = Annotated[str, BeforeValidator(_text), AfterValidator(partial(_file, endings=(".cram",)))]
+Index = Annotated[
+    str, BeforeValidator(_text), AfterValidator(partial(_file, endings=(".bai", ".csi", ".crai")))
+]
+AnyFile = Annotated[str, BeforeValidator(_text), AfterValidator(_file)]
 Digests = Annotated[tuple[str, ...], BeforeValidator(lambda value: _digests(value))]
 
 
@@ -160,8 +165,12 @@ class _Open(BaseModel):
 
 class Sample(_Open):
     sample_id: Identifier
-    fastq_r1: Fastqs
+    fastq_r1: Fastqs | None = None
     fastq_r2: Fastqs | None = None
+    bam: Bam | None = None
+    cram: Cram | None = None
+    index: Index | None = None
+    """Of a BAM or CRAM file; None: its name with `.bai` or `.crai` after it."""
     coverage: Coverage | None = None
     md5: Digests = ()
     sha256: Digests = ()
@@ -170,25 +179,48 @@ class Sample(_Open):
     )
 
     @property
-    def fastqs(self) -> tuple[str, ...]:
-        """All its files as the YAML names them: those of R1, then those of R2."""
-        return (*self.fastq_r1, *(self.fastq_r2 or ()))
+    def aligned(self) -> str:
+        """Its BAM or CRAM file; empty where it has reads."""
+        return self.bam or self.cram or ""
+
+    @property
+    def index_file(self) -> str:
+        """The index of its BAM or CRAM file, as the YAML names it, or as it is called by custom."""
+        return self.index or f"{self.aligned}{'.bai' if self.bam else '.crai'}"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All its files: those of R1, then those of R2; or a BAM or CRAM file and its index."""
+        if self.aligned:
+            return (self.aligned, self.index_file)
+        return (*(self.fastq_r1 or ()), *(self.fastq_r2 or ()))
 
     @model_validator(mode="after")
     def _whole(self) -> Sample:
-        if self.fastq_r2 is not None and len(self.fastq_r1) != len(self.fastq_r2):
+        kinds = [kind for kind in ("fastq_r1", "bam", "cram") if getattr(self, kind) is not None]
+        if not kinds:
+            raise PydanticCustomError(NO_FILE, "it names no file: write fastq_r1, bam or cram")
+        if len(kinds) > 1 or (self.aligned and self.fastq_r2 is not None):
+            both = kinds if len(kinds) > 1 else [*kinds, "fastq_r2"]
+            raise ValueError(f"it has {' and '.join(both)}; write one kind of file")
+        if self.index is not None and not self.aligned:
+            raise ValueError("index is that of a bam or cram")
+        reads, mates = self.fastq_r1 or (), self.fastq_r2
+        if mates is not None and len(reads) != len(mates):
             raise ValueError(
-                f"fastq_r1 has {len(self.fastq_r1)} files and fastq_r2 {len(self.fastq_r2)}; "
+                f"fastq_r1 has {len(reads)} files and fastq_r2 {len(mates)}; "
                 f"the files of a lane stand at the same place in both"
             )
-        twice = {name for name in self.fastqs if self.fastqs.count(name) > 1}
+        twice = {name for name in self.files if self.files.count(name) > 1}
         if twice:
             raise ValueError(f"fastq_r1 and fastq_r2 are the same file, {min(twice)}")
         for kind, given in (("md5", self.md5), ("sha256", self.sha256)):
-            if given and len(given) != len(self.fastqs):
+            # of an index none is needed
+            if given and len(given) not in {len(self.files), len(self.files) - bool(self.aligned)}:
+                first = "that of the bam or cram" if self.aligned else "those of fastq_r1"
                 raise ValueError(
-                    f"{kind} has {len(given)} checksums for {len(self.fastqs)} files; write one "
-                    f"for each, those of fastq_r1 first"
+                    f"{kind} has {len(given)} checksums for {len(self.files)} files; write one "
+                    f"for each, {first} first"
                 )
             if wrong := [text for text in given if not _DIGEST[kind].fullmatch(text)]:
                 raise ValueError(f"{kind}: {_short(wrong[0])} is no {kind} in hexadecimal digits")
@@ -201,6 +233,8 @@ class WorksetSpec(_Open):
     samples: tuple[Sample, ...]
     reference_genome: Annotated[Identifier, BeforeValidator(_lower)] | None = None
     """None: the pipeline's default."""
+    inputs: tuple[AnyFile, ...] = Field((), max_length=MAX_SAMPLES)
+    """Other files that its pipeline needs."""
     pipeline: Identifier = "germline"
     priority: Annotated[Priority, BeforeValidator(_lower)] = Priority.NORMAL
     max_retries: int | None = Field(None, strict=True, ge=0, le=MAX_RETRIES)
@@ -227,12 +261,14 @@ class WorksetSpec(_Open):
             if sample.sample_id in seen:
                 raise ValueError(f"two samples have the sample_id {sample.sample_id}")
             seen.add(sample.sample_id)
-            for fastq in sample.fastqs:
-                if fastq in files:
+            for file in sample.files:
+                if file in files:
                     raise ValueError(
-                        f"the file {fastq} belongs to both {files[fastq]} and {sample.sample_id}"
+                        f"the file {file} belongs to both {files[file]} and {sample.sample_id}"
                     )
-                files[fastq] = sample.sample_id
+                files[file] = sample.sample_id
+        if twice := [n for n in self.inputs if n in files or self.inputs.count(n) > 1]:
+            raise ValueError(f"inputs: the file {twice[0]} is named twice")
         if self.cluster_required and self.preferred_cluster is None:
             raise ValueError("cluster_required needs a preferred_cluster")
         return self
@@ -321,6 +357,8 @@ def _of_sheet(rows: tuple[int, ...], problem: Any) -> str:
 def _near(problem: Any) -> str:
     """Where a key is missing: the one that stands there and may be meant."""
     given, missing = problem.get("input"), str(problem["loc"][-1]) if problem["loc"] else ""
+    if problem["type"] == NO_FILE:
+        return meant("fastq_r1", given if isinstance(given, dict) else {})
     if problem["type"] != "missing" or not isinstance(given, dict):
         return ""
     beside = f"; or put {SHEET_NAME} beside it" if problem["loc"] == ("samples",) else ""

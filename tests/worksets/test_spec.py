@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worksets.errors import ConfigurationError
-from worksets.inputs import inputs_of
+from worksets.inputs import inputs_of, samples_of
+from worksets.registration import asks_of
 from worksets.spec import is_identifier, named_customer, parse_spec
 from worksets.texts import MAX_LISTED
 
@@ -127,3 +128,73 @@ def test_files_that_lie_with_others_are_counted_too():
 )
 def test_the_customer_is_read_of_a_file_that_is_not_lawful(text, customer):
     assert named_customer(text.encode("latin-1")) == customer
+
+
+def one(entry, more=""):
+    return parse_spec(
+        f"samples: [{{sample_id: S1, {entry}}}]\nreference_genome: hg38\n{more}".encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "files"),
+    [
+        ("bam: a/x.bam", ("a/x.bam", "a/x.bam.bai")),
+        ("bam: x.bam, index: x.bai", ("x.bam", "x.bai")),
+        ("bam: x.bam, index: x.bam.csi", ("x.bam", "x.bam.csi")),
+        ("cram: s3://data/x.cram", ("s3://data/x.cram", "s3://data/x.cram.crai")),
+    ],
+)
+def test_aligned_reads_come_with_their_index(entry, files):
+    (sample,) = one(entry).spec.samples
+    assert sample.files == files
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("bam: x.bam, fastq_r1: a.fq", "it has fastq_r1 and bam"),
+        ("bam: x.bam, cram: x.cram", "it has bam and cram"),
+        ("bam: x.bam, fastq_r2: a.fq", "it has bam and fastq_r2"),
+        ("fastq_r1: a.fq, index: x.bai", "index is that of a bam or cram"),
+        ("bam: x.sam", "ends in .bam"),
+        ("bam: ../x.bam", "each part of the path"),
+        ("coverage: 3", "names no file: write fastq_r1, bam or cram"),
+        ("fastq1: a.fq", "'fastq1' stands there: is 'fastq_r1' meant"),
+        ("bam: x.bam, md5: ['0', '0', '0']", "that of the bam or cram first"),
+    ],
+)
+def test_a_sample_has_one_kind_of_file(entry, says):
+    with pytest.raises(ConfigurationError, match=says):
+        one(entry)
+
+
+def test_of_an_index_no_checksum_is_needed_and_it_lies_beside_its_file():
+    entry = f"bam: s3://data/x.bam, md5: '{'0' * 32}'"
+    bam, index = inputs_of(one(entry).spec, "file:///w", ("s3://data",))
+    assert (bam.name, bam.md5) == ("elsewhere/S1/1/x.bam", "0" * 32)
+    assert (index.name, index.md5) == ("elsewhere/S1/1/x.bam.bai", "")
+
+
+def test_other_inputs_are_staged_too():
+    spec = one("fastq_r1: a.fq", "inputs: [panel.bed, s3://data/known.vcf.gz]\n").spec
+    names = [entry.name for entry in inputs_of(spec, "file:///w", ("s3://data",))]
+    assert names == ["a.fq", "panel.bed", "elsewhere-inputs/2/known.vcf.gz"]
+    assert [
+        sample["fastq_r1"]
+        for sample in samples_of(spec, inputs_of(spec, "file:///w", ("s3://data",)))
+    ] == ["a.fq"]
+    assert asks_of(spec) != asks_of(one("fastq_r1: a.fq").spec)
+    for more, says in (
+        ("inputs: [a.fq]\n", "a.fq is named twice"),
+        ("inputs: [b.bed, b.bed]\n", "b.bed is named twice"),
+        ("inputs: [/etc/passwd]\n", "inputs"),
+    ):
+        with pytest.raises(ConfigurationError, match=says):
+            one("fastq_r1: a.fq", more)
+
+
+def test_a_manifest_names_the_aligned_file_and_its_index():
+    spec = one("cram: x.cram").spec
+    (told,) = samples_of(spec, inputs_of(spec, "file:///w", ()))
+    assert told == {"sample_id": "S1", "cram": "x.cram", "index": "x.cram.crai", "coverage": None}
