@@ -91,6 +91,8 @@ class Belief:
     markers: Markers = Markers()
     doubt_since: float | None = None
     """Time at which its markers and the scheduler's word began to contradict each other, s."""
+    told_end: bool = False
+    """Whether that is the time of a word that it has ended, and not of a silence before."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +153,19 @@ def believe(
         return Verdict(status, Belief(seen))
     if word is None and not seen.claimed and not seen.submitted:
         return Verdict(JobStatus(name, Phase.ABSENT), Belief(seen))
-    since = now if before.doubt_since is None else before.doubt_since
+    # its last marker is as late as a file may be, counted from its end, not from a silence before
+    first_word = word is not None and not before.told_end
+    since = now if before.doubt_since is None or first_word else before.doubt_since
+    told_end = word is not None or before.told_end
     stopped = seen.cancelled and word is not None and word.killed
     if now - since < late_s and not stopped:
         what = f"{word.note}; no end marker is seen yet" if word else "the scheduler lists it not"
         phase = Phase.RUNNING if seen.claimed else Phase.QUEUED
-        return Verdict(JobStatus(name, phase, seen.marks(), what), Belief(seen, since))
+        return Verdict(JobStatus(name, phase, seen.marks(), what), Belief(seen, since, told_end))
     note = word.note if word else "it began, and its scheduler knows it no more"
-    return Verdict(_gone(name, word, seen, note), Belief(seen, since), seal=not seen.claimed)
+    return Verdict(
+        _gone(name, word, seen, note), Belief(seen, since, told_end), seal=not seen.claimed
+    )
 
 
 def _gone(name: str, word: Word | None, seen: Markers, note: str) -> JobStatus:

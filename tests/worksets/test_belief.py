@@ -62,15 +62,17 @@ def told(*looks):
 
 @given(looks)
 def test_an_end_needs_its_markers_or_a_word_that_nothing_contradicts_for_a_minute(story):
-    doubt_s, ever = None, Markers()
+    doubt_s, word_of_end, ever = None, False, Markers()
     for (wait_s, word, markers), verdict in zip(story, told(*story), strict=True):
         ever = grown(ever, markers)
         speaks = word is not None and word.phase is not Phase.ENDED
         silent = word is None and not (ever.claimed or ever.submitted)
         if speaks or silent or markers.unreadable or ever.sealed or ever.ended:
-            doubt_s = None
+            doubt_s, word_of_end = None, False
         else:
-            doubt_s = 0.0 if doubt_s is None else doubt_s + wait_s
+            first = word is not None and not word_of_end
+            doubt_s = 0.0 if doubt_s is None or first else doubt_s + wait_s
+            word_of_end = word_of_end or word is not None
         phase = verdict.status.phase
         assert (phase is Phase.ENDED) == ever.ended
         if phase is Phase.VANISHED:
@@ -129,6 +131,17 @@ def test_an_end_marker_that_is_seen_late_is_waited_for():
     assert first.status.phase is second.status.phase is Phase.RUNNING
     assert "no end marker is seen yet" in first.status.note
     assert third.status.phase is Phase.ENDED and third.status.failed_step is None
+
+
+def test_the_minute_of_a_word_begins_with_the_word_and_not_with_the_silence_before():
+    """Seed 7948: a controller forgot a job that ran; it ended then, and its marker was late."""
+    begun = Markers(steps=STEPS, starts={Step.STAGE: AT}, claimed=True)
+    story = [(0, None, begun), (10, DONE, begun), (59, DONE, begun)]
+    assert [v.status.phase for v in told(*story)] == [Phase.RUNNING] * 3
+    assert told(*story, (1, DONE, begun))[-1].status.phase is Phase.VANISHED
+    # forgotten after its end, as Slurm does after MinJobAge: the minute goes on
+    gone = told((0, None, begun), (10, DONE, begun), (30, None, begun), (30, None, begun))
+    assert [v.status.phase for v in gone[-2:]] == [Phase.RUNNING, Phase.VANISHED]
 
 
 def test_a_word_that_is_taken_back_begins_no_minute():
