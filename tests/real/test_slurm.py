@@ -215,7 +215,7 @@ def test_out_of_memory_and_time_are_resource_errors(two, tmp_path):
 
 def test_a_workflow_engine_has_time_to_cancel_its_own_jobs(cluster, tmp_path):
     """F8's kind: what is killed at once leaves a lock, and jobs that nobody waits for."""
-    engine = "trap 'sleep 2; touch ended; exit 0' TERM; touch up; while :; do sleep 0.1; done"
+    engine = "trap 'sleep 1; touch ended; exit 0' TERM; touch up; while :; do sleep 0.1; done"
     more = ("export", ("touch", str(tmp_path / "exported")))
     here = f"cd {shlex.quote(str(tmp_path))} && {engine}"
     cluster.submit(spec("engine", 1, ("run", ("sh", "-c", here)), more))

@@ -20,6 +20,9 @@ ENDS = (
 )  # fmt: skip
 """How a step ends: its exit code, or what Slurm says of a job that was cut off."""
 
+LATEST_S = 55.0
+"""Seconds after which a file is seen wherever it is looked for; clusters wait for 60 s."""
+
 
 @dataclass
 class Folder:
@@ -255,7 +258,8 @@ class Slurm:
         if now_s >= folder.unseen[1]:
             return folder.starts, folder.exits
         hidden_s = now_s - folder.unseen[0]
-        since = self.world.utc() - timedelta(seconds=hidden_s)
+        # two such times, one upon the other, make no file later than it may be
+        since = self.world.utc() - timedelta(seconds=min(hidden_s, LATEST_S))
         starts = {step: at for step, at in folder.starts.items() if at <= since}
         exits = {step: end for step, end in folder.exits.items() if end[0] <= since}
         return starts, exits
