@@ -1,0 +1,1 @@
+"""Real tools on simulated genomes: reads with planted variants, to a VCF that is compared."""
