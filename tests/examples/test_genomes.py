@@ -1,7 +1,9 @@
 """The planted variants are lawful, apart, and the same in every run; they alone are true."""
 
 import gzip
+from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,11 @@ from examples.genomes.simulate import (
     with_variants,
 )
 from examples.simulate import reverse_complement, seeded
+from local import settings_file
+from worksets.estimates import estimate
+from worksets.placement import plan
+from worksets.registration import describe, new_record
+from worksets.spec import parse_spec
 
 BASES = st.text("ACGT", min_size=1, max_size=4)
 
@@ -98,3 +105,20 @@ def test_verify_counts_what_is_found_and_what_is_not_true(
     assert says in capsys.readouterr().out.splitlines()[-1]
     (tmp_path / "results" / "phage-lab" / "gw-001-phix174" / "P2.vcf.gz").unlink()
     assert verify.main() == 1 and "P2: there is no" in capsys.readouterr().err
+
+
+def test_each_workset_fits_on_a_cluster_of_the_settings(monkeypatch):
+    """Once no cluster took any: the pipeline needs more CPUs than a workset was given."""
+    monkeypatch.chdir(HERE.parents[1])
+    settings, _, clusters = settings_file.read(HERE / "settings.yaml", Path.cwd())
+    views = [cluster.view() for cluster in clusters]
+    now = datetime.now(UTC)
+    records = []
+    for file in sorted((HERE / "worksets").glob("*/daylily_work.yaml")):
+        spec = parse_spec(file.read_bytes()).spec
+        needs = estimate(spec, settings.pipeline(spec.pipeline), {"a": 50_000_000})
+        description = describe(spec, "", 3, estimates=needs)
+        records.append(new_record(file.parent.name, f"file://{file.parent}", now, description))
+    limits = settings.limits(settings.processor, views)
+    decisions = plan(records, views, {}, limits, settings.weights, settings.placement, now)
+    assert [one.action for one in decisions] == ["start"] * len(records) != []
