@@ -44,6 +44,11 @@ class WorksetSettings(StrictBlock):
         description="Reference genomes that there are, beside those that clusters list; empty: "
         "hg38, hg19, grch38, grch37 and b37",
     )
+    status_files: bool = Field(
+        False,
+        description="Leave daylily.in_progress, daylily.complete or daylily.error in a workset's "
+        "folder, for those who look there; nothing reads them",
+    )
     notifiers: list[str] = Field(
         default_factory=list,
         description="Channels that are told, as TYPE-SLUG/NAME: sns-topic, sqs-queue, linear-team, "

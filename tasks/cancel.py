@@ -25,6 +25,7 @@ from prefect.states import Cancelled, Crashed
 
 from host import Host, process_tag
 from tasks.logs import run_log
+from tasks.showing import say_in_folder
 from worksets.announcements import of_workset
 from worksets.errors import ClusterUnreachable, Refused, WorksetError, WorksetNotFound
 from worksets.jobs import Phase
@@ -142,5 +143,6 @@ async def stop_job(here: Host, record: WorksetRecord) -> None:
         return  # its holder saw the end, too
     message = f"cancelled ({record.cancel_requested}); its job {record.job_name} has ended"
     log.warning("%s is %s", record.workset_id, message)
+    await say_in_folder(here, after)
     if announcement := of_workset(after, message):
         here.announce(announcement)

@@ -31,6 +31,7 @@ from worksets import overview
 from worksets.gantt import Bar, gantt
 from worksets.pages import queue_page, workset_page
 from worksets.record import HELD, State, WorksetRecord
+from worksets.status_files import NAMES, status_file
 from worksets.texts import line
 
 DAY: Final = timedelta(days=1)
@@ -91,6 +92,7 @@ class WorksetPage:
         """Show how it stands, if that is known; `report` is Markdown about what failed."""
         if record is None:
             return
+        await say_in_folder(self._here, record)
         try:
             # its job is watched only after this: a server that hangs must not hold that up
             async with asyncio.timeout(PAGE_S):
@@ -101,6 +103,24 @@ class WorksetPage:
                 await self._page.show(text, f"{record.workset_id}: {record.state.value}")
         except Exception as error:
             run_log().warning("the page of %s is not shown: %r", record.workset_id, error)
+
+
+async def say_in_folder(here: Host, record: WorksetRecord) -> None:
+    """Leave a status file in the workset's folder, if the settings ask for it."""
+    said = status_file(record) if here.settings.status_files else None
+    if said is None:
+        return
+    name, text = said
+    others = [other for other in NAMES if other != name]
+    try:
+        async with asyncio.timeout(PAGE_S):
+            await here.at(record.location, _say, here, record.location, name, text, others)
+    except Exception as error:
+        run_log().warning("%s is not left in the folder of %s: %s", name, record.workset_id, error)
+
+
+def _say(here: Host, location: str, name: str, text: str, others: list[str]) -> None:
+    here.open_folder(location).say(name, text, others)
 
 
 class Board:

@@ -65,6 +65,14 @@ class Folder(Protocol):
             TransientError: reading failed.
         """
 
+    def say(self, name: str, text: str, instead_of: Iterable[str]) -> None:
+        """Leave a small file there, and take others of ours away; nothing else is touched.
+
+        Raises:
+            ConfigurationError: it may not be written.
+            TransientError: writing failed.
+        """
+
     def look(self, inputs: Iterable[Input]) -> dict[str, Seen | DataError]:
         """What is to be seen of each of these files, or what is wrong with it.
 

@@ -6,9 +6,11 @@ part, by descriptors.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -85,6 +87,26 @@ class LocalFolder:
                     f"{path} is not a regular file; replace it by one"
                 ) from error
             raise TransientError(f"{path} could not be read: {error}") from error
+
+    def say(self, name: str, text: str, instead_of: Iterable[str]) -> None:
+        """See `Folder`; a link of that name is replaced, not followed."""
+        draft = f".{name}.{os.getpid()}.{threading.get_ident()}"
+        try:
+            with _inside(self.path) as folder:
+                new = os.open(draft, _NEW, 0o644, dir_fd=folder)
+                with os.fdopen(new, "w", encoding="utf-8") as file:
+                    file.write(text)
+                os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+                for other in instead_of:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(other, dir_fd=folder)
+        except (LeadsOut, PermissionError) as error:
+            raise ConfigurationError(
+                f"{self.path / name} cannot be written: {error}; give this user the right to, or "
+                f"switch status_files off"
+            ) from error
+        except OSError as error:
+            raise TransientError(f"{self.path / name} could not be written: {error}") from error
 
     def look(self, inputs: Iterable[Input]) -> dict[str, Seen | DataError]:
         """See `Folder`."""
@@ -165,31 +187,39 @@ def _read(file: int, most: int) -> bytes:
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # without O_NONBLOCK a FIFO would hold us for ever
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 @contextmanager
 def _opened(root: Path, name: str) -> Iterator[int]:
     """The file `name` below the real folder `root`, through no link that leads out of it."""
-    folder = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        inside = _step(folder, root.name, root)
+    with _inside(root) as inside:
         try:
-            try:
-                file = _walk(inside, PurePosixPath(name).parts)
-            except OSError as error:
-                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
-                    raise
-                # a link: where it really leads is opened in its place, part by part again
-                file = _walk(inside, _real(root, name))
-        finally:
-            os.close(inside)
-    finally:
-        os.close(folder)
+            file = _walk(inside, PurePosixPath(name).parts)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+            # a link: where it really leads is opened in its place, part by part again
+            file = _walk(inside, _real(root, name))
     try:
         yield file
     finally:
         os.close(file)
+
+
+@contextmanager
+def _inside(root: Path) -> Iterator[int]:
+    """A workset's folder itself, which is no link."""
+    above = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        folder = _step(above, root.name, root)
+    finally:
+        os.close(above)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def _step(folder: int, name: str, path: Path) -> int:

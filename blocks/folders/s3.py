@@ -168,6 +168,24 @@ class S3Folder:
             raise explained(error, f"reading {uri}") from error
         return SpecFile(data, str(answer.get("ETag", "")))
 
+    def say(self, name: str, text: str, instead_of: Iterable[str]) -> None:
+        """See `Folder`."""
+        keys = [f"{self._prefix}/{other}" for other in instead_of]
+        try:
+            self._client.put_object(
+                Bucket=self._bucket, Key=f"{self._prefix}/{name}", Body=text.encode()
+            )
+            self._client.delete_objects(
+                Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys]}
+            )
+        except (ClientError, BotoCoreError) as error:
+            if code_of(error) in DENIED:
+                raise ConfigurationError(
+                    f"{self.source}/{name}: access denied; allow s3:PutObject and s3:DeleteObject "
+                    f"on it to the credentials of its block, or switch status_files off"
+                ) from error
+            raise explained(error, f"writing {self.source}/{name}") from error
+
     def look(self, inputs: Iterable[Input]) -> dict[str, Seen | DataError]:
         """See `Folder`; up to 16 files are looked at together."""
         todo = [entry.name for entry in inputs]

@@ -29,7 +29,7 @@ def test_a_daylily_work_file_and_a_bam_reach_the_pipeline(site):
     site.configure(
         clusters=1, customers={"acme": {}},
         overrides={"pipelines": pipelines, "default_customer": "acme",
-                   "reference_genomes": ["mm39"], "worksets": ["worksets"]},
+                   "reference_genomes": ["mm39"], "status_files": True},
     )  # fmt: skip
     table, bam = site.folder / "worksets" / "table", site.folder / "worksets" / "bam"
     for folder in (table, bam):
@@ -46,6 +46,9 @@ def test_a_daylily_work_file_and_a_bam_reach_the_pipeline(site):
     assert {r.workset_id: r.state for r in site.db.list_worksets()} == {
         "table": "complete", "bam": "complete",
     }  # fmt: skip
+    for folder in (table, bam):
+        (status,) = folder.glob("daylily.*")
+        assert status.name == "daylily.complete", status.read_text()
     results = site.folder / "results" / "acme"
     told = json.loads((results / "table" / "manifest.json").read_text())
     (sample,) = told["samples"]

@@ -85,6 +85,7 @@ def here(monkeypatch):
     found = SimpleNamespace(
         db=db, call=call, at=at, cluster=cluster, owner="p", config=ProcessorConfig(),
         watch=lambda _name: watch, announce=lambda _: None,
+        settings=SimpleNamespace(status_files=False),
         outbox=SimpleNamespace(tell=lambda _: None),
     )  # fmt: skip
     monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))

@@ -198,3 +198,20 @@ def test_a_file_of_a_year_that_nothing_counts_with_is_still_a_file(tmp_path):
     os.utime(tmp_path / "ws1" / "a.fq", (far, far))
     seen = LocalSource(str(tmp_path)).open(f"file://{tmp_path}/ws1").look([Input(name="a.fq")])
     assert seen["a.fq"].bytes == 2
+
+
+def test_a_status_file_takes_the_place_of_others_and_follows_no_link(tmp_path):
+    folder, outside = tmp_path / "ws", tmp_path / "outside"
+    folder.mkdir()
+    outside.write_text("mine")
+    (folder / "daylily.error").write_text("old")
+    (folder / "daylily.complete").symlink_to(outside)
+    (folder / "a.fq").write_text("@a")
+    local_folder(f"file://{folder}").say("daylily.complete", "well", ["daylily.error", "gone"])
+    assert sorted(path.name for path in folder.iterdir()) == ["a.fq", "daylily.complete"]
+    assert (folder / "daylily.complete").read_text() == "well" and outside.read_text() == "mine"
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(ConfigurationError, match="switch status_files off"):
+        local_folder(f"file://{tmp_path}/link").say("daylily.complete", "x", [])
+    with pytest.raises(TransientError):
+        local_folder(f"file://{tmp_path}/nowhere").say("daylily.complete", "x", [])

@@ -201,3 +201,15 @@ def test_a_poller_needs_no_more_than_its_policy(moto_url, s3, bucket):
     assert {iam.ACTIONS[name] for name in used} == {
         f"s3:{action}" for action in iam.actions(policy, "s3")
     }, "the policy allows nothing else"
+
+
+def test_a_status_file_takes_the_place_of_others(moto_url, s3, bucket):
+    put(s3, bucket, "incoming/w1/daylily_work.yaml", "incoming/w1/daylily.error")
+    folder = source(moto_url, bucket).open(f"s3://{bucket}/incoming/w1")
+    folder.say("daylily.complete", "well", ["daylily.error", "daylily.in_progress"])
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix="incoming/w1/")["Contents"]
+    assert [entry["Key"].rpartition("/")[2] for entry in listed] == [
+        "daylily.complete", "daylily_work.yaml",
+    ]  # fmt: skip
+    said = s3.get_object(Bucket=bucket, Key="incoming/w1/daylily.complete")["Body"].read()
+    assert said == b"well"
