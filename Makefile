@@ -56,7 +56,8 @@ real: $(REAL)/dynamodb/DynamoDBLocal.jar $(REAL)/snakemake/.installed
 	command -v slurmctld >/dev/null || missing="$$missing slurmctld slurmd slurm-client munge"; \
 	[ -x /usr/sbin/sshd ] || missing="$$missing openssh-server"; \
 	command -v java >/dev/null || missing="$$missing openjdk-17-jre-headless"; \
-	command -v fastp >/dev/null || missing="$$missing fastp bwa samtools bcftools"; \
+	for tool in fastp bwa samtools bcftools; do \
+		command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -z "$$missing" ]; then echo "chromium, Slurm, OpenSSH, Java, fastp: there"; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \

@@ -112,12 +112,12 @@ def spec_files(spec: WorksetSpec) -> list[str]:
     return [*(name for sample in spec.samples for name in sample.files), *spec.inputs]
 
 
-def _known(settings: str) -> tuple[WorksetSettings, set[str]]:
-    """The settings of a file, and the reference genomes that its clusters list."""
+def _known(settings: str) -> tuple[WorksetSettings, list[list[str]]]:
+    """The settings of a file, and the reference genomes that each of its clusters lists."""
     if not is_file(settings):
         raise ConfigurationError("for a check name a settings file: --settings FILE.yaml")
     read, _, clusters = settings_file.read(Path(settings), Path.cwd())
-    return read, {name for cluster in clusters for name in cluster.reference_genomes}
+    return read, [cluster.reference_genomes for cluster in clusters]
 
 
 def _data(file: Path) -> bytes:

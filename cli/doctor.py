@@ -15,6 +15,7 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
+from blocks.clusters import Cluster
 from blocks.folders import LocalSource
 from cli import output
 from cli.options import COMMON, Common
@@ -88,7 +89,10 @@ def examine(settings: str | None, run_dir: Path) -> Iterator[Finding]:
             name = look.__name__.strip("_").replace("_", " ")
             yield Finding(name, False, line(str(error)), "see the message")
     yield from _server(run_dir)
-    yield from _tag_limits(site, run_dir)
+    try:
+        yield from _tag_limits(site, run_dir)
+    except WorksetError as error:
+        yield Finding("tag limits", False, line(str(error)), "see the message")
 
 
 def _state_db(site: Site) -> Iterator[Finding]:
@@ -258,9 +262,16 @@ def _tag_limits(site: Site, run_dir: Path) -> Iterator[Finding]:
         return
     installation, held = site.db.installation(), site.held_counts()
     wrong = []
+    roomy = {
+        f"cluster:{cluster.cluster_name}"
+        for cluster in site.clusters
+        if type(cluster).capacity is not Cluster.capacity
+    }
     for scope, most in site.limits(site.views()).by_scope().items():
         found = there.get(limit_name(scope, installation))
-        if most > 0 and found not in (most, max(most, held.get(scope, 0))):
+        # of a cluster it is what it has room for now, where that is less
+        less = scope in roomy and found is not None and 1 <= found <= most
+        if most > 0 and not less and found not in (most, max(most, held.get(scope, 0))):
             wrong.append(f"{scope}: {'none' if found is None else found}, not {most}")
     told = few(wrong, 5) if wrong else "are those of the settings"
     yield Finding("tag limits", not wrong, told, "a poller puts them right: does one run?")

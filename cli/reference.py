@@ -103,8 +103,8 @@ SAMPLE_KEYS: Final = {
     "fastq_r2": "The files of the other end, in the order of `fastq_r1`.",
     "bam": "An aligned file, in the place of `fastq_r1` and `fastq_r2`.",
     "cram": "The same, as CRAM.",
-    "index": "The index of `bam` or `cram`. Without it: the same name with `.bai` or `.crai` "
-    "after it.",
+    "alignment_index": "The index of `bam` or `cram`. Without it: the same name with `.bai` "
+    "or `.crai` after it.",
     "coverage": "Mean depth, ×.",
     "md5": "Checksums of all files, those of `fastq_r1` (or `bam` or `cram`) first. The copy of "
     "each file is checked.",

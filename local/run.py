@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import signal
@@ -177,14 +178,13 @@ def _expected(options: argparse.Namespace) -> dict[str, str]:
 
 def _examples(folders: Sequence[str]) -> list[Any]:
     """What writes the reads of our own examples, for those that are among the watched folders."""
-    from examples import genomes, simulate
-    from examples.genomes.simulate import simulate as simulate_genomes
-
-    ours = {simulate.HERE: simulate.simulate, Path(genomes.__file__).parent: simulate_genomes}
+    examples = Path(__file__).parents[1] / "examples"
+    ours = {"examples.simulate": examples, "examples.genomes.simulate": examples / "genomes"}
     watched = {Path(folder).resolve() for folder in folders}
     return [
-        partial(write, place / "worksets")
-        for place, write in ours.items()
+        # only then: a package has no examples
+        partial(importlib.import_module(module).simulate, place / "worksets")
+        for module, place in ours.items()
         if place / "worksets" in watched
     ]
 

@@ -164,13 +164,14 @@ async def tell_of_redelivery(here: Host, workset_id: str) -> None:
         return  # its folder is gone or unreadable: that is nobody's delivery
     if not change or change == record.redelivered:
         return
+    back = "restore" if record.state is State.IGNORED else "retry"
     note = (
         f"its folder {record.location} holds something new since it was {record.state.value}; "
         + (
             f"if that is a new delivery, `worksets retry {workset_id} --from-start` makes a new "
             f"workset of it, under the same name"
             if record.state is State.COMPLETE
-            else f"if that puts it right, `worksets retry {workset_id}` goes on with it"
+            else f"if that puts it right, `worksets {back} {workset_id}` goes on with it"
         )
     )
     noted = await here.call(here.db.note_redelivery, workset_id, change, note)

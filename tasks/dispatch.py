@@ -19,7 +19,7 @@ from host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from tasks.validate import Validated, allowed
 from worksets.config import Pipeline
-from worksets.daylily import as_texts, words
+from worksets.daylily import as_texts
 from worksets.errors import (
     ConfigurationError,
     FenceLost,
@@ -42,6 +42,8 @@ from worksets.record import State, Step, StepRun, WorksetRecord
 from worksets.registration import asks_of
 from worksets.spec import WorksetSpec
 
+AGAIN_S = 15.0
+"""Seconds after which a job that was told to stop and runs is told again."""
 STOP_WAIT_S = 120.0
 """Seconds for the end of an earlier job to be seen: longer than its markers may be late."""
 
@@ -118,12 +120,18 @@ async def _end_of_earlier_job(watch: ClusterWatch, record: WorksetRecord) -> tup
     if not status.over:
         # sealed too if it is absent: a submission that was lost on the way may still arrive
         await watch.call(watch.cluster.cancel, name, for_good=False)
+    told_at = asyncio.get_running_loop().time()
     while not status.over:
-        if asyncio.get_running_loop().time() > deadline:
-            raise TransientError(
+        now = asyncio.get_running_loop().time()
+        if now > deadline:
+            # the cluster's affair, and no retry of the workset's: it waits, and comes back
+            raise JobUnknown(
                 f"{name} on {record.cluster_name} was told to stop and still runs; the next "
                 f"attempt waits for its end"
             )
+        if now - told_at > AGAIN_S:
+            await watch.call(watch.cluster.cancel, name, for_good=False)
+            told_at = now
         await asyncio.sleep(0.2)
         status = await _look(watch, name)
     return status.step_runs(record.attempt, record.cluster_name)
@@ -208,14 +216,13 @@ def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> Job
         "export_to": manifest.export_to,
     }
     pipeline = here.settings.pipeline(record.pipeline)
-    given = words(spec.daylily.get("dy-r"), pipeline.dy_r) if pipeline.takes_dy_r else ()
     return JobSpec(
         workset_id=record.workset_id,
         uid=record.uid,
         lineage=record.lineage,
         attempt=record.attempt,
         steps=tuple(
-            step_command(step, pipeline, values, paths, given)
+            step_command(step, pipeline, values, paths, spec.words)
             for step in steps_to_run(record.completed_steps)
         ),
         manifest=manifest,

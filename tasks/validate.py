@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from prefect import get_run_logger, task
@@ -111,34 +111,42 @@ def read(here: Host, folder: Folder, file: SpecFile) -> ParsedSpec:
         ConfigurationError: it is not lawful, or asks for a genome that there is not.
     """
     parsed = parse_spec(file.data, sheet=folder.read_sheet)
-    genomes = {name for view in here.views for name in view.reference_genomes}
-    return replace(parsed, spec=on_site(parsed.spec, here.settings, genomes))
+    on_clusters = [view.reference_genomes for view in here.views]
+    return replace(parsed, spec=on_site(parsed.spec, here.settings, on_clusters))
 
 
 def on_site(
-    spec: WorksetSpec, settings: WorksetSettings, on_clusters: Collection[str]
+    spec: WorksetSpec, settings: WorksetSettings, on_clusters: Sequence[Collection[str]]
 ) -> WorksetSpec:
-    """The spec with the site's name of its reference genome.
+    """The spec with the site's name of its reference genome, and the words that its pipeline takes.
+
+    `on_clusters`: the genomes that each cluster lists; none: it takes all.
 
     Raises:
-        ConfigurationError: it names none that there is, and its pipeline has no default.
+        ConfigurationError: it names none that there is, and its pipeline has no default; or a word
+            that its pipeline does not take.
     """
-    named = settings.reference_genomes
-    known = few(known_genomes(named, on_clusters))
-    asked = spec.reference_genome or settings.pipeline(spec.pipeline).default_reference_genome
+    named, pipeline = settings.reference_genomes, settings.pipeline(spec.pipeline)
+    listed = {name for genomes in on_clusters for name in genomes}
+    known = few(known_genomes(named, listed))
+    # a key that is nearly ours is a mistake, and nothing stands in for it
+    hint = "" if spec.reference_genome else meant("reference_genome", spec.model_extra or {})
+    asked = spec.reference_genome or ("" if hint else pipeline.default_reference_genome)
     if not asked:
         raise ConfigurationError(
             f"daylily_work.yaml: reference_genome: missing; write one of {known}, or give the "
-            f"pipeline {spec.pipeline} a default_reference_genome in the settings"
-            + meant("reference_genome", spec.model_extra or {})
+            f"pipeline {spec.pipeline} a default_reference_genome in the settings{hint}"
         )
-    genome = genome_at(asked, named, on_clusters)
+    genome = genome_at(asked, named, listed, not all(on_clusters))
     if not genome:
         raise ConfigurationError(
             f"daylily_work.yaml: reference_genome: {asked} is unknown; write one of {known}, or "
             f"add it to reference_genomes, in the settings or of a cluster"
         )
-    return spec.model_copy(update={"reference_genome": genome})
+    takes = pipeline.takes_dy_r
+    return spec.on_site(
+        genome, asked, words(spec.daylily.get("dy-r"), pipeline.dy_r) if takes else ()
+    )
 
 
 def look(
@@ -178,7 +186,7 @@ def check_settings(spec: WorksetSpec, location: str, settings: WorksetSettings) 
 
     Raises:
         ConfigurationError: an unknown customer or pipeline, a workset that lies where its customer
-            has nothing, an export to a forbidden place, or a word that its pipeline does not take.
+            has nothing, or an export to a forbidden place.
     """
     customer = spec.customer_id or settings.default_customer
     known = few(sorted(settings.customers))
@@ -189,9 +197,7 @@ def check_settings(spec: WorksetSpec, location: str, settings: WorksetSettings) 
             f"daylily_work.yaml: customer_id: {customer} is unknown; write one of {known}, "
             f"or add it to customers in the settings"
         )
-    pipeline = settings.pipeline(spec.pipeline)
-    if pipeline.takes_dy_r:
-        words(spec.daylily.get("dy-r"), pipeline.dy_r)
+    settings.pipeline(spec.pipeline)
     entry = settings.customers[customer]
     if entry.inputs and not any(lies_below(location, root) for root in entry.inputs):
         raise ConfigurationError(

@@ -135,8 +135,9 @@ class Pipeline(_Config):
     )
     dy_r: tuple[str, ...] = Field(
         (),
-        description="words that the dy-r of a work file may hold (`*` in one: any text); the "
-        "argument {dy_r} of a command is replaced by those of the workset, each an argument",
+        description="words that the dy-r of a work file may hold (`*` in one: any text; `[0-9]`: a "
+        "digit); the argument {dy_r} of a command is replaced by those of the workset, each an "
+        "argument",
     )
     default_reference_genome: str = Field("", description="of a workset that names none")
     results: Literal["fresh", "keep"] = Field(

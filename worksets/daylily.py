@@ -46,7 +46,9 @@ _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 def understood(mapping: Mapping[str, Any], lines: Lines) -> dict[str, Any]:
     """The mapping with its keys and values as we write them; `lines` knows what the file says."""
     given = _renamed(mapping, KEYS)
-    for key in ("customer_id", "export_uri", "max_retries", "pipeline", "priority"):
+    for key in (
+        "customer_id", "export_uri", "max_retries", "pipeline", "priority", "reference_genome",
+    ):  # fmt: skip
         _forget_if_empty(given, key)
     _forget_if_empty(given, "preferred_cluster")
     _coverage(given, "estimated_coverage")
@@ -65,7 +67,7 @@ def _sample(entry: Any, path: Path, lines: Lines) -> Any:
     if not isinstance(entry, dict):
         return entry
     given = _renamed(entry, SAMPLE_KEYS)
-    for key in ("fastq_r2", "md5", "sha256"):
+    for key in ("fastq_r1", "fastq_r2", "bam", "cram", "alignment_index", "md5", "sha256"):
         _forget_if_empty(given, key)
     _coverage(given, "coverage")
     _as_written(given, "sample_id", entry, path, lines)
@@ -134,7 +136,8 @@ def words(dy_r: Any, allowed: Sequence[str]) -> tuple[str, ...]:
     if len(found) > MAX_WORDS:
         raise ConfigurationError(f"daylily_work.yaml: dy-r: at most {MAX_WORDS} words")
     for word in found:
-        lawful = word.isprintable() and any(fnmatchcase(word, pattern) for pattern in allowed)
+        known = word in allowed or any(fnmatchcase(word, pattern) for pattern in allowed)
+        lawful = word.isprintable() and known
         if not lawful:
             raise ConfigurationError(
                 f"daylily_work.yaml: dy-r: {plain(word, 80)!r} is none of the words that its "

@@ -11,13 +11,21 @@ SAME: Final = (frozenset({"hg38", "grch38"}),)
 """Names of one assembly. hg19 and GRCh37 are not: their mitochondria differ, and b37's names."""
 
 
-def genome_at(asked: str, named: Collection[str], on_clusters: Collection[str]) -> str:
+def genome_at(
+    asked: str, named: Collection[str], on_clusters: Collection[str], any_name: bool = False
+) -> str:
     """The site's name for the genome that a workset asks for; empty if there is none.
 
-    `named` are those of the settings, `on_clusters` those that clusters list. Two names of one
-    assembly are told apart only where the site lists both.
+    `named` are those of the settings, `on_clusters` those that clusters list; `any_name`: some
+    cluster lists none, and takes each that is known. Two names of one assembly are told apart only
+    where the site lists both.
     """
-    here = {name.lower(): name for name in (*on_clusters, *named)}
+    listed = sorted({*named, *on_clusters})
+    if asked in listed:
+        return asked
+    if any_name and not named and asked.lower() in COMMON:
+        return asked.lower()  # there it is called so
+    here = {name.lower(): name for name in reversed(listed)}
     others = (same - {asked.lower()} for same in SAME if asked.lower() in same)
     for name in (asked.lower(), *(name for same in others for name in sorted(same))):
         if name in here:

@@ -103,13 +103,13 @@ def asks_of(spec: WorksetSpec) -> str:
             )
             for sample in spec.samples
         ],
-        "reference_genome": spec.reference_genome or "",
+        "reference_genome": spec.asked_genome,
         "pipeline": spec.pipeline,
     }
     if spec.inputs:
         what["inputs"] = list(spec.inputs)
-    if spec.daylily.get("dy-r"):
-        what["dy-r"] = str(spec.daylily["dy-r"])
+    if spec.words:
+        what["dy-r"] = list(spec.words)
     return digest(json.dumps(what, sort_keys=True))
 
 

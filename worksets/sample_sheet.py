@@ -69,13 +69,20 @@ def read_sheet(data: bytes) -> Sheet:
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """Line and cells of each row that is not empty."""
-    reader = csv.reader(text.splitlines(keepends=True), delimiter="\t")
+    reader = csv.reader(text.splitlines(keepends=True), delimiter="\t", strict=True)
     try:
         for cells in reader:
+            if any(ending in cell for cell in cells for ending in "\r\n"):
+                raise ConfigurationError(
+                    f"{SHEET_NAME} (line {reader.line_num}): a cell goes over a line's end; a "
+                    f'quote (") is not closed, or stands where none is meant'
+                )
             if any(cell.strip() for cell in cells):
                 yield reader.line_num, [cell.strip() for cell in cells]
     except csv.Error as error:
-        raise ConfigurationError(f"{SHEET_NAME} (line {reader.line_num}): {error}") from None
+        raise ConfigurationError(
+            f'{SHEET_NAME} (line {reader.line_num}): {error}; is a quote (") not closed?'
+        ) from None
 
 
 def _names(line: int, cells: list[str]) -> list[str]:

@@ -22,6 +22,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
@@ -143,6 +144,12 @@ Cram = Annotated[str, BeforeValidator(_text), AfterValidator(partial(_file, endi
 Index = Annotated[
     str, BeforeValidator(_text), AfterValidator(partial(_file, endings=(".bai", ".csi", ".crai")))
 ]
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 AnyFile = Annotated[str, BeforeValidator(_text), AfterValidator(_file)]
 Digests = Annotated[tuple[str, ...], BeforeValidator(lambda value: _digests(value))]
 
@@ -169,7 +176,7 @@ class Sample(_Open):
     fastq_r2: Fastqs | None = None
     bam: Bam | None = None
     cram: Cram | None = None
-    index: Index | None = None
+    alignment_index: Index | None = None
     """Of a BAM or CRAM file; None: its name with `.bai` or `.crai` after it."""
     coverage: Coverage | None = None
     md5: Digests = ()
@@ -186,7 +193,7 @@ class Sample(_Open):
     @property
     def index_file(self) -> str:
         """The index of its BAM or CRAM file, as the YAML names it, or as it is called by custom."""
-        return self.index or f"{self.aligned}{'.bai' if self.bam else '.crai'}"
+        return self.alignment_index or f"{self.aligned}{'.bai' if self.bam else '.crai'}"
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -203,8 +210,8 @@ class Sample(_Open):
         if len(kinds) > 1 or (self.aligned and self.fastq_r2 is not None):
             both = kinds if len(kinds) > 1 else [*kinds, "fastq_r2"]
             raise ValueError(f"it has {' and '.join(both)}; write one kind of file")
-        if self.index is not None and not self.aligned:
-            raise ValueError("index is that of a bam or cram")
+        if self.alignment_index is not None and not self.aligned:
+            raise ValueError("alignment_index is that of a bam or cram")
         reads, mates = self.fastq_r1 or (), self.fastq_r2
         if mates is not None and len(reads) != len(mates):
             raise ValueError(
@@ -233,7 +240,9 @@ class WorksetSpec(_Open):
     samples: tuple[Sample, ...]
     reference_genome: Annotated[Identifier, BeforeValidator(_lower)] | None = None
     """None: the pipeline's default."""
-    inputs: tuple[AnyFile, ...] = Field((), max_length=MAX_SAMPLES)
+    inputs: Annotated[tuple[AnyFile, ...], BeforeValidator(_one_or_more)] = Field(
+        (), max_length=MAX_SAMPLES
+    )
     """Other files that its pipeline needs."""
     pipeline: Identifier = "germline"
     priority: Annotated[Priority, BeforeValidator(_lower)] = Priority.NORMAL
@@ -243,6 +252,29 @@ class WorksetSpec(_Open):
     estimated_coverage: Coverage | None = None
     customer_id: Identifier | None = None
     export_uri: Annotated[str, BeforeValidator(_text), AfterValidator(_export_uri)] | None = None
+
+    _asked_genome: str = PrivateAttr("")
+    _words: tuple[str, ...] = PrivateAttr(())
+
+    def on_site(self, genome: str, asked: str, words: tuple[str, ...]) -> WorksetSpec:
+        """The spec with what a site's settings make of it.
+
+        `genome`: the site's name of the reference genome that is `asked` for; `words`: what of its
+        dy-r the pipeline is given.
+        """
+        found = self.model_copy(update={"reference_genome": genome})
+        found._asked_genome, found._words = asked.lower(), words
+        return found
+
+    @property
+    def asked_genome(self) -> str:
+        """The reference genome, however the site calls it now."""
+        return self._asked_genome or self.reference_genome or ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of its dy-r that its pipeline is given."""
+        return self._words
 
     @property
     def daylily(self) -> Mapping[str, Any]:
@@ -297,6 +329,8 @@ def parse_spec(
     mapping, lines = load_mapping(data, name)
     given, rows = understood(mapping, lines), None
     if not given.get("samples") and (table := sheet()) is not None:
+        if hint := meant("samples", given):
+            raise ConfigurationError(f"{name}: samples: missing{hint}")
         found = read_sheet(table)
         given["samples"], rows = found.samples, found.lines
     try:
@@ -306,7 +340,7 @@ def parse_spec(
             error.errors(include_url=False),
             lambda problem: (
                 _of_sheet(rows, problem)
-                if rows and len(problem["loc"]) > 1
+                if rows and len(problem["loc"]) > 1 and problem["loc"][0] == "samples"
                 else _message(name, lines, problem["loc"], problem) + _near(problem)
             ),
             about=f"{name}: ",

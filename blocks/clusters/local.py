@@ -140,11 +140,10 @@ class LocalCluster(Cluster):
             return
         holder, told = runner.holder_of(job_dir), job_dir / "stopped"
         deadline = time.monotonic() + CANCEL_WAIT_S
-        with contextlib.suppress(ProcessLookupError):
-            if runner.lives(holder) and not told.exists():
-                # once: an engine takes a second one for impatience, and leaves its jobs behind
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            # once, whoever asks: an engine takes a second one for impatience, and leaves its jobs
+            if runner.lives(holder) and _made_now(told):
                 os.killpg(holder["pid"], signal.SIGTERM)
-                runner.write(told, {"at": runner.now()})
             while runner.lives(holder) and time.monotonic() < deadline:
                 # its runner sees to that itself, unless it is no more
                 if time.time() - told.stat().st_mtime > self.grace_seconds + KILLED_S:
@@ -168,6 +167,15 @@ class LocalCluster(Cluster):
         for name, child in list(self._children.items()):
             if child.poll() is not None:
                 self._children.pop(name, None)
+
+
+def _made_now(path: Path) -> bool:
+    """Make an empty file; False if it is there already."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _make(folder: Path, mode: int) -> None:

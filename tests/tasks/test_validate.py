@@ -1,6 +1,5 @@
 """A customer's workset names nothing that is not the customer's own."""
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +10,7 @@ from tasks.validate import check_settings, on_site
 from worksets.config import Pipeline
 from worksets.errors import ConfigurationError
 from worksets.record import Step
+from worksets.registration import asks_of
 from worksets.spec import parse_spec
 
 SETTINGS = WorksetSettings(
@@ -120,7 +120,8 @@ def genome(work, on_clusters=(), **settings):
         state_db="x", clusters=[], worksets=[], results="r", customers={}, pipelines=pipelines,
         **settings,
     )  # fmt: skip
-    return on_site(parse_spec((PLAIN + work).encode()).spec, known, on_clusters).reference_genome
+    spec = parse_spec((PLAIN + work).encode()).spec
+    return on_site(spec, known, [list(on_clusters)]).reference_genome
 
 
 def test_a_genome_that_is_not_named_is_the_pipelines():
@@ -130,6 +131,8 @@ def test_a_genome_that_is_not_named_is_the_pipelines():
         ConfigurationError, match=r"missing; write one of .*hg38.* give the pipeline own"
     ):
         genome("pipeline: own")
+    with pytest.raises(ConfigurationError, match="'reference' stands there"):
+        genome("reference: hg19")  # the default does not stand in for a mistake
     with pytest.raises(
         ConfigurationError, match="'genome' stands there: is 'reference_genome' meant"
     ):
@@ -138,13 +141,19 @@ def test_a_genome_that_is_not_named_is_the_pipelines():
         genome("reference_genome: mm39")
 
 
-def test_a_dy_r_is_looked_at_where_its_pipeline_takes_it():
-    takes = {"run": ["day", "{dy_r}"], "dy_r": ["help"]}
-    for pipeline, lawful in (({"run": ["day"]}, True), (takes, False)):
+def test_a_dy_r_is_looked_at_and_is_work_where_its_pipeline_takes_it():
+    spec = parse_spec((PLAIN + "reference_genome: hg38\ndy-r: destroy\n").encode()).spec
+    plain = parse_spec((PLAIN + "reference_genome: hg38\n").encode()).spec
+
+    def there(**pipeline):
         known = SETTINGS.model_copy(update={"pipelines": {"germline": Pipeline(**pipeline)}})
-        spec = parse_spec((PLAIN + "customer_id: acme\ndy-r: destroy\n").encode()).spec
-        with nullcontext() if lawful else pytest.raises(ConfigurationError, match="'destroy' is"):
-            check_settings(spec, "s3://data/acme/w", known)
+        return on_site(spec, known, [])
+
+    # as before: no upgrade makes other work of what nobody is given
+    assert asks_of(there(run=["day"])) == asks_of(plain)
+    assert asks_of(there(run=["day", "{dy_r}"], dy_r=["destroy"])) != asks_of(plain)
+    with pytest.raises(ConfigurationError, match="'destroy' is none"):
+        there(run=["day", "{dy_r}"], dy_r=["help"])
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,7 @@ def test_a_dy_r_becomes_the_words_that_a_shell_would_make_of_it():
     found = words(SNV, WORDS)
     assert found[:5] == ("produce_snv_concordances", "-p", "-k", "-j", "20")
     assert found[6:] == ("aligners=[sent,bwa2a]", "callers=[oct]")
+    assert words("a=[b]", ["a=[b]"]) == ("a=[b]",), "what is listed as it is"
     assert words("  help\n", WORDS) == ("help",) and words(None, ()) == words("", ()) == ()
 
 

@@ -29,6 +29,15 @@ def test_a_genome_is_what_the_site_has_under_that_name(asked, named, on_clusters
     assert genome_at(asked, named, on_clusters) == found
 
 
+def test_a_cluster_that_takes_all_has_what_is_known_under_its_own_name():
+    """Another cluster that lists GRCh38 renames nothing that runs on this one."""
+    assert genome_at("hg38", [], ["GRCh38"], any_name=True) == "hg38"
+    assert genome_at("grch38", [], ["GRCh38"], any_name=True) == "grch38"
+    assert genome_at("grcm39", [], ["GRCm39"], any_name=True) == "GRCm39"
+    spellings = ["GRCh38", "GRCH38"]
+    assert genome_at("hg38", [], spellings) == genome_at("hg38", [], spellings[::-1]) == "GRCH38"
+
+
 def test_people_are_told_which_there_are():
     assert known_genomes([], ["mm39"]) == sorted([*COMMON, "mm39"])
     assert known_genomes(["mm39"], ["hg38"]) == ["hg38", "mm39"]

@@ -76,6 +76,13 @@ def test_without_the_table_its_name_is_told():
         ([], "", "it is empty"),
         (["A,a.fq\n"], "SAMPLE_ID,R1_FQ\n", "separated by tabs"),
         (["A\ta.fq\n"], "SAMPLE_ID\tFQ\n", "no column R1_FQ"),
+        # a quote that was meant as inches: nothing after it was seen as a row
+        (
+            [row("A", "a.fq")[:-1] + 'x\t"low\n', row("B", "b.fq")],
+            HEADER[:-1] + "\tNOTE\n",
+            "quote",
+        ),
+        ([row("A", "a.fq", '"b'), row("B", 'b"', "c")], HEADER, "over a line's end"),
         (["A\ta.fq\tb\n"], "SAMPLE_ID\tR1_FQ\tr1_fq\n", "two columns have the name R1_FQ"),
     ],
 )
@@ -111,3 +118,13 @@ def test_it_is_total(rows, headed):
         parse_spec(b"notes: x\n", sheet=lambda: text.encode())
     except ConfigurationError as error:
         assert "stage_samples.tsv" in str(error) or "daylily_work.yaml" in str(error)
+
+
+def test_a_mistake_of_the_work_file_is_not_the_tables():
+    with pytest.raises(ConfigurationError, match=r"daylily_work\.yaml \(line 1\): inputs\[2\]"):
+        read(row("A", "a.fq"), work=b"inputs: [a.txt, b.txt, /abs/x]\n")
+
+
+def test_the_table_stands_in_for_no_key_that_is_nearly_ours():
+    with pytest.raises(ConfigurationError, match="'sample' stands there: is 'samples' meant"):
+        read(row("A", "a.fq"), work=b"sample: [{sample_id: B, fastq_r1: b.fq}]\n")

@@ -140,8 +140,10 @@ def one(entry, more=""):
     ("entry", "files"),
     [
         ("bam: a/x.bam", ("a/x.bam", "a/x.bam.bai")),
-        ("bam: x.bam, index: x.bai", ("x.bam", "x.bai")),
-        ("bam: x.bam, index: x.bam.csi", ("x.bam", "x.bam.csi")),
+        ("bam: x.bam, alignment_index: x.bai", ("x.bam", "x.bai")),
+        ("bam: x.bam, alignment_index: x.bam.csi", ("x.bam", "x.bam.csi")),
+        ("bam: x.bam, fastq_r1: '', cram: ''", ("x.bam", "x.bam.bai")),  # a form
+        ("fastq_r1: a.fq, index: ATTACTCG", ("a.fq",)),  # a barcode
         ("cram: s3://data/x.cram", ("s3://data/x.cram", "s3://data/x.cram.crai")),
     ],
 )
@@ -156,7 +158,7 @@ def test_aligned_reads_come_with_their_index(entry, files):
         ("bam: x.bam, fastq_r1: a.fq", "it has fastq_r1 and bam"),
         ("bam: x.bam, cram: x.cram", "it has bam and cram"),
         ("bam: x.bam, fastq_r2: a.fq", "it has bam and fastq_r2"),
-        ("fastq_r1: a.fq, index: x.bai", "index is that of a bam or cram"),
+        ("fastq_r1: a.fq, alignment_index: x.bai", "alignment_index is that of a bam or cram"),
         ("bam: x.sam", "ends in .bam"),
         ("bam: ../x.bam", "each part of the path"),
         ("coverage: 3", "names no file: write fastq_r1, bam or cram"),
@@ -185,6 +187,7 @@ def test_other_inputs_are_staged_too():
         for sample in samples_of(spec, inputs_of(spec, "file:///w", ("s3://data",)))
     ] == ["a.fq"]
     assert asks_of(spec) != asks_of(one("fastq_r1: a.fq").spec)
+    assert one("fastq_r1: a.fq", "inputs: panel.bed\n").spec.inputs == ("panel.bed",)
     for more, says in (
         ("inputs: [a.fq]\n", "a.fq is named twice"),
         ("inputs: [b.bed, b.bed]\n", "b.bed is named twice"),

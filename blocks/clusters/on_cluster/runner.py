@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ EARLIER_ATTEMPT_LIVES = 75
 """Exit code (EX_TEMPFAIL): an earlier attempt of this workset still runs."""
 
 
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code, as shells have it, of what was told to stop."""
 GRACE_S = 60.0
 """Seconds from the signal to stop to the kill, of a job of an older release."""
 
@@ -137,22 +140,34 @@ def main(job_dir: Path) -> int:
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGALRM, lambda _signum, _frame: os.killpg(0, signal.SIGKILL))
+    code = steps(job, job_dir, stopped)
+    while stopped and any(
+        pid != os.getpid() and _in_group(pid, os.getpgrp()) for pid in psutil.pids()
+    ):
+        time.sleep(0.2)  # what a step has left behind is killed with us when the alarm comes
+    return code
+
+
+def steps(job: dict[str, Any], job_dir: Path, stopped: list[int]) -> int:
+    """Run the steps of a job, in order; 0 if all ended well. `stopped`: signals, as they come."""
     for step in job["steps"]:
         if stopped:
             return 1
         name = step["step"]
         write(job_dir / f"{name}.start", {"at": now()})
-        code, receipt = step_of(step, job["work_dir"], job_dir / f"{name}.log")
+        code, receipt = step_of(step, job["work_dir"], job_dir / f"{name}.log", stopped)
         if stopped and code == 0:
             # it may have ended well or have left off: it runs again, and what is done stays done
-            code, receipt = 128 + signal.SIGTERM, {}
+            code, receipt = TERMINATED, {}
         write(job_dir / f"{name}.exit", {"at": now(), "code": code, **receipt})
         if code != 0:
             return 1
     return 0
 
 
-def step_of(step: dict[str, Any], work_dir: str, log: Path) -> tuple[int, dict[str, Any]]:
+def step_of(
+    step: dict[str, Any], work_dir: str, log: Path, stopped: list[int]
+) -> tuple[int, dict[str, Any]]:
     """Exit code of a step, and what its receipt says, if it has to leave one."""
     receipt = step.get("receipt")
     try:
@@ -164,7 +179,7 @@ def step_of(step: dict[str, Any], work_dir: str, log: Path) -> tuple[int, dict[s
         with open(log, "ab") as out:
             out.write(f"{error.filename}: {error.strerror}\n".encode())
         return EX_IOERR, {}
-    code = run(step["argv"], work_dir, log)
+    code = run(step["argv"], work_dir, log, stopped)
     if code or not receipt:
         return code, {}
     try:
@@ -184,17 +199,21 @@ def empty(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def run(argv: list[str], work_dir: str, log: Path) -> int:
+def run(argv: list[str], work_dir: str, log: Path, stopped: list[int]) -> int:
     """Exit code of the command; 127 or 126, as shells have it, where it cannot be started."""
+    if stopped:
+        return TERMINATED
     with open(log, "ab", buffering=0) as out:
         try:
-            done = subprocess.run(
-                argv, cwd=work_dir, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
+            child = subprocess.Popen(
+                argv, cwd=work_dir, stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )
         except OSError as error:
             out.write(f"{argv[0]}: {error.strerror}\n".encode())
             return 127 if isinstance(error, FileNotFoundError) else 126
-        return done.returncode
+        if stopped:
+            child.terminate()  # the signal came before there was a command to hear it
+        return child.wait()
 
 
 if __name__ == "__main__":

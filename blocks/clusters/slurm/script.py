@@ -55,13 +55,17 @@ def job_script(spec: JobSpec, jobs: str, work_dir: str, umask: str = "027") -> s
         name = step.step.value
         lines += [
             f'[ -z "$stopped" ] || exit {TERMINATED}',
-            f'put {name}.start "{{\\"at\\":\\"$(now)\\"}}" || exit 74',
+            "at=$(now)",
+            f'[ -n "$at" ] && put {name}.start "{{\\"at\\":\\"$at\\"}}" || exit 74',
             *_before(step),
             f'{join(step.argv)} </dev/null >>"$J/{name}.log" 2>&1; code=$?',
             *_after(step),
             # it may have ended well or have left off: it runs again, and what is done stays done
             f'[ -z "$stopped" ] || [ $code -ne 0 ] || {{ code={TERMINATED}; told=; }}',
-            f'put {name}.exit "{{\\"at\\":\\"$(now)\\",\\"code\\":$code$told}}" || exit 74',
+            # no marker rather than one without a time: a signal may have reached `date`, too
+            "at=$(now)",
+            f'[ -n "$at" ] && put {name}.exit "{{\\"at\\":\\"$at\\",\\"code\\":$code$told}}"'
+            " || exit 74",
             "[ $code -eq 0 ] || exit $code",
         ]
     # sbatch refuses a script with DOS line breaks; they stand in quoted texts only: quoted apart

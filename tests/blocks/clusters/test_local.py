@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from blocks.clusters import LocalCluster
+from blocks.clusters.on_cluster import runner
 from worksets.errors import TransientError
 from worksets.jobs import JobSpec, Manifest, Phase, StepCommand
 
@@ -109,6 +110,28 @@ def test_a_step_that_hears_nothing_is_killed_when_its_grace_is_over(tmp_path):
     cluster.cancel("w.a1")
     assert until(cluster, "w.a1").phase is Phase.VANISHED
     assert 0.9 < time.monotonic() - began < 5 and (tmp_path / "signals").read_text() == "x"
+
+
+def test_what_a_step_leaves_behind_is_killed_when_its_grace_is_over(tmp_path):
+    cluster = LocalCluster(cluster_name="a", work_folder=str(tmp_path), grace_seconds=1.5)
+    deaf = f"(trap '' TERM; touch {tmp_path}/up; sleep 60) & wait"
+    cluster.submit(spec(1, ("run", ("bash", "-c", deaf))))
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "up").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    cluster.cancel("w.a1")
+    status = until(cluster, "w.a1")
+    assert status.phase is Phase.ENDED and status.steps[0].exit_code != 0
+    cluster.submit(spec(2, ("run", ("true",))))  # the next attempt is not held up by it
+    assert until(cluster, "w.a2").failed_step is None
+
+
+def test_a_signal_before_the_command_has_begun_is_not_lost(tmp_path):
+    code, receipt = runner.step_of(
+        {"argv": ["touch", str(tmp_path / "ran")]}, str(tmp_path), tmp_path / "log", [15]
+    )
+    assert (code, receipt) == (143, {}) and not (tmp_path / "ran").exists()
 
 
 def test_what_outlives_its_runner_is_killed_from_outside(tmp_path):
