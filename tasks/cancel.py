@@ -7,6 +7,7 @@ three may be repeated by any process, so that a crash between them loses nothing
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -23,17 +24,20 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled, Crashed
 
+from blocks.clusters import ClusterWatch
 from host import Host, process_tag
 from tasks.logs import run_log
 from tasks.showing import say_in_folder
 from worksets.announcements import of_workset
 from worksets.errors import ClusterUnreachable, Refused, WorksetError, WorksetNotFound
-from worksets.jobs import Phase
+from worksets.jobs import JobStatus, Phase
 from worksets.record import State as WorksetState
 from worksets.record import WorksetRecord
 
 LOOK_S: Final = 5.0
 """Seconds between two looks for runs that a person has cancelled."""
+AGAIN_S: Final = 5.0
+"""Seconds between two looks at a job that was told to stop."""
 STOPPED: Final = "Stopped"
 """Name of the state of a cancelled run whose workset is cancelled, too."""
 PAGE: Final = 200
@@ -117,6 +121,12 @@ async def _request(here: Host, workset_id: str, run_name: str) -> bool:
     return True
 
 
+async def _told_to_stop(watch: ClusterWatch, name: str) -> JobStatus:
+    await watch.call(watch.cluster.cancel, name)
+    seen: dict[str, JobStatus] = await watch.call(watch.cluster.observe, [name])
+    return seen[name]
+
+
 async def stop_job(here: Host, record: WorksetRecord) -> None:
     """Stop the job of a workset that is to be cancelled, and say so when it has ended.
 
@@ -125,14 +135,16 @@ async def stop_job(here: Host, record: WorksetRecord) -> None:
     log = run_log()
     try:
         watch = here.watch(record.cluster_name)
-        await watch.call(watch.cluster.cancel, record.job_name)
-        seen = await watch.call(watch.cluster.observe, [record.job_name])
+        left = watch.cluster.grace_seconds / AGAIN_S + 2
+        while not (status := await _told_to_stop(watch, record.job_name)).over and left > 0:
+            # it has its grace, then it is killed
+            await asyncio.sleep(AGAIN_S)
+            left -= 1
     except WorksetError as error:
         if isinstance(error, ClusterUnreachable):
             here.watch(record.cluster_name).failed(error)
         log.warning("%s is not stopped yet: %s; tried again", record.job_name, error)
         return
-    status = seen[record.job_name]
     ended_well = status.phase is Phase.ENDED and status.failed_step is None
     if not status.over or (ended_well and record.state is WorksetState.IN_PROGRESS):
         return  # it is on its way out, or was faster: its holder writes that

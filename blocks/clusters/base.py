@@ -55,6 +55,13 @@ class Cluster(StrictBlock, ABC):
     reference_genomes: list[str] = Field(
         default_factory=list, description="Reference genomes present; empty: all"
     )
+    grace_seconds: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="Seconds from the signal to stop (SIGTERM) to the kill: for a workflow engine "
+        "to cancel its own jobs",
+    )
     region: str = Field("", description="AWS region in which the cluster is; empty: unknown")
     price_per_vcpu_hour: float = Field(
         0.0, ge=0, le=MAX_USD, description="US dollars a vCPU-hour; 0: free"

@@ -48,14 +48,6 @@ class LocalCluster(Cluster):
 
     work_folder: str = Field(description="Folder for the worksets' files; made if missing")
 
-    grace_seconds: float = Field(
-        60.0,
-        ge=0,
-        le=3600,
-        description="Seconds from the signal to stop (SIGTERM) to the kill: for a workflow engine "
-        "to cancel its own jobs",
-    )
-
     _children: dict[str, subprocess.Popen[bytes]] = PrivateAttr(default_factory=dict)
 
     def root(self) -> str:

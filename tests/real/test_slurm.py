@@ -229,12 +229,25 @@ def test_a_workflow_engine_has_time_to_cancel_its_own_jobs(cluster, tmp_path):
     assert status.failed_step == "run" and status.steps[0].exit_code == 143
 
 
+def test_a_job_that_hears_no_signal_is_killed_when_its_grace_is_over(two, tmp_path):
+    short = on(two[0], tmp_path / "w", grace_seconds=3)
+    deaf = f"trap '' TERM; touch {shlex.quote(str(tmp_path))}/up; sleep 600"
+    short.submit(spec("deaf", 1, ("run", ("sh", "-c", deaf))))
+    until(short, "deaf.a1", lambda _: (tmp_path / "up").exists())
+    began = time.monotonic()
+    while not short.observe(["deaf.a1"])["deaf.a1"].over:
+        assert time.monotonic() - began < 30
+        short.cancel("deaf.a1")
+        time.sleep(0.5)
+    assert time.monotonic() - began > 2.5
+
+
 def test_cancelling_ends_a_running_job_and_seals_a_waiting_one(cluster, tmp_path):
     cluster.submit(spec("long", 1, ("run", ("sleep", "600"))))
     until(cluster, "long.a1", lambda status: status.phase is Phase.RUNNING)
     cluster.cancel("long.a1")
     status = until(cluster, "long.a1")
-    assert status.failed_step == "run" and "cancelled" in status.note, status
+    assert status.failed_step == "run" and status.steps[-1].exit_code == 143, status
     cluster.cancel("never.a1")
     cluster.submit(spec("never", 1, ("run", append(tmp_path, "x"))))
     assert until(cluster, "never.a1").phase is Phase.VANISHED

@@ -19,6 +19,7 @@ from blocks.clusters.slurm.refusals import refusal
 from blocks.clusters.slurm.script import (
     SUBMITTING,
     accounting_shell,
+    cancel_shell,
     clean_shell,
     framed,
     job_script,
@@ -267,13 +268,9 @@ class SlurmCluster(Cluster):
         return super().view().model_copy(update={"never": self._never})
 
     def cancel(self, name: str, *, for_good: bool = True) -> None:
-        folder = quote(self.job_dir(name))
-        # one that never began is sealed; for one that did there is no end marker to wait for
         self._ask(
             f"cancelling {name}",
-            f"mkdir -p {folder} && cd {folder} && {': > cancelled' if for_good else ':'} &&\n"
-            f"{{ mkdir claim 2>/dev/null && echo sealed > sealed; "
-            f"scancel --full --me --name={quote(name)}; }}",
+            cancel_shell(self.job_dir(name), name, self.grace_seconds, for_good),
         )
 
     def log_tail(self, name: str, step: Step, max_chars: int = 2000) -> str:

@@ -126,6 +126,30 @@ def submit_shell(
     return "\n".join([*lines, ""])
 
 
+def cancel_shell(job: str, name: str, grace_s: float, for_good: bool) -> str:
+    """The shell that stops a job: one SIGTERM to all its processes, and the kill, by a later call,
+    when its grace is over.
+
+    `scancel` by itself sends the batch step no SIGTERM at all: it is killed after `KillWait`. A job
+    that never began is sealed, and one that waits is cancelled at once.
+    """
+    which = f"--me --name={quote(name)}"
+    seconds = round(grace_s)
+    lines = [
+        f"mkdir -p {quote(job)} && cd {quote(job)} || exit 74",
+        ": > cancelled" if for_good else ":",
+        "mkdir claim 2>/dev/null && echo sealed > sealed",
+        f"scancel --state=PENDING {which}",
+        f"if [ {seconds} -eq 0 ]; then scancel --full {which}",
+        "elif [ ! -e stopped ]; then",
+        f"  scancel --full --signal=TERM {which} && : > stopped",
+        f'elif [ "$(($(date +%s) - $(date -r stopped +%s)))" -ge {seconds} ]; then',
+        f"  scancel --full {which}",
+        "fi",
+    ]
+    return "\n".join([*lines, ""])
+
+
 def clean_shell(keep: str) -> str:
     """The shell that forgets every variable but those named in `keep`, `A|B|…`.
 

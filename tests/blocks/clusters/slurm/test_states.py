@@ -208,7 +208,7 @@ LEAVES_OFF = (
 def test_a_script_that_is_told_to_stop_waits_for_its_step_and_begins_no_other(
     tmp_path, shell, code
 ):
-    """As Slurm does it (`scancel --full`): the signal reaches all processes of the job."""
+    """As `scancel --full --signal=TERM` does it: the signal reaches all processes of the job."""
     step = StepCommand(step="run", argv=("sh", "-c", LEAVES_OFF.format(code=code)))
     more = StepCommand(step="export", argv=("touch", "exported"))
     spec = JobSpec(
