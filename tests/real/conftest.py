@@ -168,10 +168,11 @@ class Site:
             str(self.folder / "steps.log"), str(seconds),
         ]  # fmt: skip
 
-    def add(self, workset_id, seconds, customer="acme", **keys):
+    def add(self, workset_id, seconds, customer="acme", reads=True, **keys):
         folder = self.folder / "worksets" / workset_id
         folder.mkdir()
-        (folder / "a.fq").write_text("@a\nACGT\n+\nIIII\n")
+        if reads:
+            (folder / "a.fq").write_text("@a\nACGT\n+\nIIII\n")
         work = {
             "samples": [{"sample_id": "s1", "fastq_r1": "a.fq"}],
             "reference_genome": "hg38",
