@@ -68,8 +68,7 @@ def made(site):
 
 def test_each_automation_fires(site, made):
     site.configure(clusters=1, slots=1, delivery_minutes=0, poll_interval_seconds=600)
-    site.add("bad", 1)
-    (site.folder / "worksets" / "bad" / "a.fq").unlink()
+    site.add("bad", 1, reads=False)
     with inbox() as (url, came):
         with temporary_settings(updates=site.client_settings()):
             notifier = CustomWebhookNotificationBlock(
@@ -103,8 +102,7 @@ def test_each_automation_fires(site, made):
         site.until(lambda: told("No poll has ended well"), 60)
         site.until(lambda: told("A cluster has not answered"), 60)
         # a dead letter after the automations were made
-        site.add("worse", 1)
-        (site.folder / "worksets" / "worse" / "a.fq").unlink()
+        site.add("worse", 1, reads=False)
         api.emit(event("workset.delivered", f"delivery.{site.name}"))
         site.until(lambda: told("Dead letter: worse"), 60)
         (letter,) = [one for one in came if "worse" in one["subject"]]

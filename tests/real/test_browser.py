@@ -79,8 +79,7 @@ def in_the_dialog(page, button):
 
 
 def test_retry_after_the_file_was_put_right_and_cancel_of_one_that_runs(page, site):
-    site.add("put-right", 1)
-    (site.folder / "worksets" / "put-right" / "a.fq").unlink()
+    site.add("put-right", 1, reads=False)
     site.add("stopped", 40)
     site.until(lambda: site.states()[State.FAILED] == 1, 60)
     site.until(lambda: site.prefect.runs_of("put-right")[0]["state"]["name"] == "DeadLetter", 20)

@@ -88,8 +88,7 @@ def test_retry_of_one_that_runs_is_no_second_job_whatever_state_its_run_was_give
 
 def test_what_people_start_by_a_form_runs_in_the_poller(polled):
     site = polled
-    site.add("by-form", 1)
-    (site.folder / "worksets" / "by-form" / "a.fq").unlink()
+    site.add("by-form", 1, reads=False)
     site.until(lambda: site.db.dead_letters(), 60)
     api, ours = site.prefect, f"-{site.name}"
     shown = api.start(f"list_dead_letters/list-dead-letters{ours}", {}, 60)
