@@ -79,16 +79,16 @@ def in_the_dialog(page, button):
 
 
 def test_retry_after_the_file_was_put_right_and_cancel_of_one_that_runs(page, site):
-    site.add("put-right", 1, reads=False)
+    site.add("put-in-order", 1, reads=False)
     site.add("stopped", 40)
     site.until(lambda: site.states()[State.FAILED] == 1, 60)
-    site.until(lambda: site.prefect.runs_of("put-right")[0]["state"]["name"] == "DeadLetter", 20)
-    (site.folder / "worksets" / "put-right" / "a.fq").write_text("@a\nACGT\n+\nIIII\n")
+    site.until(lambda: site.prefect.runs_of("put-in-order")[0]["state"]["name"] == "DeadLetter", 20)
+    (site.folder / "worksets" / "put-in-order" / "a.fq").write_text("@a\nACGT\n+\nIIII\n")
     time.sleep(2)  # it has come to rest
-    go_to_run(page, site, "put-right")
+    go_to_run(page, site, "put-in-order")
     page.get_by_role("button", name="Retry").click()
     in_the_dialog(page, "Retry")
-    site.until(lambda: site.db.get("put-right").state is State.COMPLETE, 60)
+    site.until(lambda: site.db.get("put-in-order").state is State.COMPLETE, 60)
     site.until(lambda: site.running() == {"stopped"}, 60)
     go_to_run(page, site, "stopped")
     page.get_by_role("button", name="Cancel", exact=True).click()
