@@ -28,7 +28,9 @@ def polled(site):
 
 def the_run(site, workset_id):
     """The one run of a workset, as its page in the UI has it."""
-    [run] = site.prefect.runs_of(workset_id)
+    runs = site.prefect.runs_of(workset_id)
+    # another site on the one server may have a workset of that name
+    [run] = [run for run in runs if run["parameters"]["settings"] == site.name]
     return run
 
 
