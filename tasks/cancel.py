@@ -37,7 +37,7 @@ from worksets.record import WorksetRecord
 LOOK_S: Final = 5.0
 """Seconds between two looks for runs that a person has cancelled."""
 AGAIN_S: Final = 5.0
-"""Seconds between two looks at a job that was told to stop."""
+"""Seconds between the first two looks at a job that was told to stop; then twice as many."""
 STOPPED: Final = "Stopped"
 """Name of the state of a cancelled run whose workset is cancelled, too."""
 PAGE: Final = 200
@@ -135,11 +135,13 @@ async def stop_job(here: Host, record: WorksetRecord) -> None:
     log = run_log()
     try:
         watch = here.watch(record.cluster_name)
-        left = watch.cluster.grace_seconds / AGAIN_S + 2
-        while not (status := await _told_to_stop(watch, record.job_name)).over and left > 0:
-            # it has its grace, then it is killed
-            await asyncio.sleep(AGAIN_S)
-            left -= 1
+        pause_s, waited_s = AGAIN_S, 0.0
+        while not (status := await _told_to_stop(watch, record.job_name)).over:
+            # it has its grace, then it is killed; ever less often, for many may be stopped at once
+            if waited_s > watch.cluster.grace_seconds:
+                break
+            await asyncio.sleep(pause_s)
+            waited_s, pause_s = waited_s + pause_s, pause_s * 2
     except WorksetError as error:
         if isinstance(error, ClusterUnreachable):
             here.watch(record.cluster_name).failed(error)

@@ -29,8 +29,6 @@ GONE: Final = Word(Phase.ENDED, "no process of it is left, and no end marker")
 CLAIM_WAIT_S: Final = 20.0
 CANCEL_WAIT_S: Final = 5.0
 """Seconds for which a job that was told to stop is looked at; whether it has is seen later."""
-
-
 KILLED_S: Final = 1.0
 """Seconds beyond the grace after which a job that still lives is killed from outside."""
 

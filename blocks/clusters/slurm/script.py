@@ -46,7 +46,7 @@ def job_script(spec: JobSpec, jobs: str, work_dir: str, umask: str = "027") -> s
         f'mkdir "$J/claim" || exit {EARLIER_OR_TWICE}',
         'put job "${SLURM_JOB_ID:-}"',
         # a shell without a trap would end at the signal to stop, and Slurm kill what it had begun;
-        # with one it waits for its step, which has the cluster's KillWait to end in order
+        # with one it waits for its step, which has its grace to end in order
         "stopped=",
         "trap 'stopped=1' TERM",
         f"cd {quote(work_dir)} || exit 74",
