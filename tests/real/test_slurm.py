@@ -2,11 +2,13 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
 import uuid
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from blocks.clusters import SlurmCluster, SubmitUncertain
 from blocks.clusters.slurm.script import job_script, submit_shell
 from blocks.clusters.slurm.transport import LocalTransport
 from tests import slurm
-from worksets.errors import ClusterUnreachable, ConfigurationError, ErrorCategory
+from worksets.errors import ClusterRefused, ClusterUnreachable, ConfigurationError, ErrorCategory
 from worksets.jobs import JobSpec, Manifest, Phase, StepCommand
 from worksets.record import State, Step
 from worksets.spec import is_identifier, parse_spec
@@ -268,6 +270,36 @@ def test_what_slurm_refuses_is_a_configuration_error(two, tmp_path, fields, says
 def test_a_work_folder_that_cannot_be_made_is_a_configuration_error(two):
     with pytest.raises(ConfigurationError, match="work_folder"):
         on(two[0], "/proc/nothing").submit(spec("bad", 1, ("run", ("true",))))
+
+
+def test_a_controller_whose_disk_is_full_is_the_clusters_trouble(two, tmp_path):
+    real, cluster = two[1], on(two[1], tmp_path / "work")
+    cluster._prepare()
+    state, job = real.folder / "state", spec("full", 1, ("run", append(tmp_path, "x")))
+    with full_disk(state):
+        with pytest.raises(ClusterRefused, match=r"script.*make room on the controller's disk"):
+            cluster.submit(job)
+        assert look(cluster, "full.a1").phase is Phase.ABSENT
+    cluster.submit(job)
+    assert until(cluster, "full.a1").failed_step is None
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+@contextmanager
+def full_disk(folder):
+    """Another file system over a folder, with what lay there, and no room."""
+    beside = folder.with_name("beside")
+    shutil.copytree(folder, beside)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=755", "full", folder], check=True)
+    try:
+        shutil.copytree(beside, folder, dirs_exist_ok=True)
+        with suppress(OSError), open(folder / "filled", "wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        shutil.rmtree(beside)
 
 
 def test_a_frozen_controller_makes_a_submission_uncertain_and_the_job_is_found(two, tmp_path):
