@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, Final
@@ -77,14 +77,15 @@ class Launcher:
         """Start what starts here in this context: the run of a poll may end before it."""
         self._context = context
 
-    @contextmanager
-    def polling(self, *, tell_of_every_look: bool) -> Iterator[None]:
+    @asynccontextmanager
+    async def polling(self, *, tell_of_every_look: bool) -> AsyncIterator[None]:
         """Cycle here; the queue is shown in the run of this poll."""
         self.discovery.tell_of_every_look = tell_of_every_look
         self.board = Board(self.here)
         with self.poll.cycling():
             try:
                 yield
+                await self.board.shown()
             finally:
                 self.board.stop()
 
@@ -288,10 +289,20 @@ class Launcher:
         self.wake.set()
 
     async def drain(self) -> None:
-        """Wait for the worksets that run in this process."""
+        """Wait for the worksets that run in this process; what an operator asks is heeded still."""
         while carried := {*self._children.values(), *self._asked_for}:
-            await asyncio.wait(carried)
+            done, _ = await asyncio.wait(carried, timeout=self.here.config.poll_interval_seconds)
+            if not done:
+                await self._heed_operator()
             await asyncio.sleep(0)
+
+    async def _heed_operator(self) -> None:
+        try:
+            self._stop_cancelled(await self.here.call(self.here.db.held))
+            ready = await self.here.call(self.here.db.ready)
+            self._let_go_of_lost({record.workset_id: record for record in ready})
+        except Exception:
+            run_log().exception("what is to be cancelled was not looked for; tried again")
 
     async def stop(self) -> None:
         """Break off the flows in this process; their jobs run on and are attached to later.

@@ -55,12 +55,6 @@ def place(here: Host, record: WorksetRecord, held: dict[str, int], cluster: str 
 
     Whose turn it is was the poller's to say; here the workset is alone.
     """
-    views = [
-        # the others are still told of in the reason, with what they would have cost
-        view
-        if cluster in (None, view.name)
-        else view.model_copy(update={"unavailable": "not the poller's choice"})
-        for view in here.views
-    ]
     weights, policy = here.settings.weights, here.settings.placement
-    return plan([record], views, held, here.limits, weights, policy, here.db.now())[0]
+    now = here.db.now()
+    return plan([record], here.views, held, here.limits, weights, policy, now, cluster or "")[0]

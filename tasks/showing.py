@@ -38,7 +38,7 @@ DAY: Final = timedelta(days=1)
 GANTT_S: Final = 60.0
 """Seconds between two pictures of the last day."""
 PAGE_S: Final = 10.0
-"""Seconds after which a page of a workset is given up."""
+"""Seconds after which a page is given up."""
 PAGE: Final = 200
 MOST_RUNS: Final = 2000
 """Runs of the last day that are drawn, the latest first."""
@@ -138,6 +138,11 @@ class Board:
         """Show what a cycle has seen: all that is ready or held; beside the cycle."""
         if self._showing is None or self._showing.done():
             self._showing = asyncio.create_task(self._show(known, note), name="the board")
+
+    async def shown(self) -> None:
+        """Wait until what the last cycle has seen is shown, for a while: it may be the only one."""
+        if self._showing is not None:
+            await asyncio.wait([self._showing], timeout=PAGE_S)
 
     def stop(self) -> None:
         if self._showing is not None:

@@ -50,13 +50,15 @@ def plan(
     customers: Mapping[str, float],
     policy: PlacementPolicy,
     now: datetime,
+    only: str = "",
 ) -> list[Decision]:
     """A decision for every ready workset, in the order in which they should start.
 
     `held` counts the holders of every scope (`global`, `cluster:NAME`, `customer:ID`);
-    `customers` are those that the settings know, with the weight of each in sharing.
+    `customers` are those that the settings know, with the weight of each in sharing. `only` names
+    the one cluster that may be taken; reasons tell of the others as they are.
     """
-    return _Plan(clusters, held, limits, policy).decide(ready, customers, now)
+    return _Plan(clusters, held, limits, policy, only).decide(ready, customers, now)
 
 
 class _Plan:
@@ -68,7 +70,9 @@ class _Plan:
         held: Mapping[str, int],
         limits: Limits,
         policy: PlacementPolicy,
+        only: str,
     ) -> None:
+        self.only = only
         self.fit = Fit(clusters)
         self.costs = Costs(self.fit, policy)
         self.counts = Counter(held)
@@ -84,6 +88,8 @@ class _Plan:
             for c, total, taken in zip(self.fit.clusters, self.total, used, strict=True)
         ]
         self.open = sum(1 << n for n, slots in enumerate(free) if slots)
+        if only:
+            self.open &= self.fit.bit.get(only, 0)
         self.slots = Slots(free, used)
         self._waits: dict[int, str] = {}
 
@@ -167,7 +173,11 @@ class _Plan:
         cluster = self.fit.clusters[n]
         if cluster.unavailable:
             return f"{cluster.name}: {cluster.unavailable}"
-        return self._full(f"cluster:{cluster.name}") or f"cluster {cluster.name} has free slots"
+        if full := self._full(f"cluster:{cluster.name}"):
+            return full
+        if self.only not in ("", cluster.name):
+            return f"{cluster.name}: its free slots were given to others"
+        return f"cluster {cluster.name} has free slots"
 
     def _why(self, record: WorksetRecord, mask: int, n: int) -> str:
         cluster = self.fit.clusters[n]

@@ -21,6 +21,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CUSTOMERS = ("acme", "borealis", "cedar")
 WEIGHTS = dict.fromkeys(CUSTOMERS, 1.0)
 REGIONS = ("", "us-west-2", "eu-central-1")
+DEAR = {"price_per_vcpu_hour": 0.0581, "region": "us-west-2"}
+CHEAP = {"price_per_vcpu_hour": 0.0412, "region": "us-west-2"}
 POLICY = PlacementPolicy(regions={f"s3://{name}": name for name in REGIONS if name})
 NAMES = ("a", "b", "c", "d")
 
@@ -161,9 +163,31 @@ def decide(ready, clusters, held=None, weights=WEIGHTS, policy=POLICY, **limits)
     return {decision.workset_id: decision for decision in decisions}
 
 
+@pytest.mark.parametrize(
+    ("cheap", "held", "why"),
+    [
+        ({"unavailable": "does not answer: no route"}, {}, "c1: does not answer: no route"),
+        ({}, {"cluster:c1": 1}, "cluster c1 at 1 of 1"),
+        ({}, {}, "c1: its free slots were given to others"),
+    ],
+)
+def test_where_the_choice_is_made_already_the_others_are_told_of_as_they_are(cheap, held, why):
+    """What a poller has chosen: its reason stands beside what holds the cheaper cluster back."""
+    clusters = [cluster("c1", 1, **CHEAP, **cheap), cluster("c2", 1, **DEAR)]
+    limits = Limits(max_worksets=9, clusters={"c1": 1, "c2": 1})
+    ready = [workset("w", vcpu_hours=1000)]
+    [decision] = plan(ready, clusters, held, limits, WEIGHTS, POLICY, NOW, "c2")
+    assert (decision.action, decision.cluster_name) == ("start", "c2")
+    assert f"c1 would cost $41.20, but {why}" in decision.reason
+    full = {"cluster:c2": 1, **held}
+    [decision] = plan(ready, clusters, full, limits, WEIGHTS, POLICY, NOW, "c2")
+    assert decision.action == "wait" and why in decision.reason
+    assert "cluster c2 at 1 of 1" in decision.reason
+    [decision] = plan(ready, clusters, held, limits, WEIGHTS, POLICY, NOW, "gone")
+    assert decision.action == "wait"
+
+
 WEST = {"region": "us-west-2"}
-DEAR = {"price_per_vcpu_hour": 0.0581, "region": "us-west-2"}
-CHEAP = {"price_per_vcpu_hour": 0.0412, "region": "us-west-2"}
 FAR = {"price_per_vcpu_hour": 0.0100, "region": "eu-central-1"}
 
 
