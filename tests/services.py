@@ -127,3 +127,18 @@ def dynamodb_state_db(url, table=""):
     if not table:
         db.create_table_if_not_exists()
     return db
+
+
+@contextmanager
+def prefect_for_many(folder):
+    """Prefect's server, for tests that each run in a process of its own."""
+    from local import server
+
+    folder = folder / "prefect"
+    try:
+        server.start(folder).wait()
+        os.environ["WORKSETS_TEST_SERVER"] = str(folder)
+        yield
+    finally:
+        os.environ.pop("WORKSETS_TEST_SERVER", None)
+        server.stop(folder)

@@ -51,6 +51,10 @@ print(asyncio.run(poll_worksets(settings=sys.argv[1], cycles=1)))
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory):
+    # the trials of many mutants share one
+    if shared := os.environ.get("WORKSETS_TEST_SERVER"):
+        yield server.running(Path(shared))
+        return
     folder = tmp_path_factory.mktemp("prefect")
     running = server.start(folder)
     try:

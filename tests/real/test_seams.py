@@ -1,0 +1,337 @@
+"""What joins the settings file, the flows, the cluster and the files, seen from both of its ends.
+
+A site as a user makes it: a settings file with only what must be in it. Everything runs in this
+process, on a real Prefect server: a whole poll takes two seconds.
+"""
+
+import asyncio
+import os
+import time
+
+import pytest
+import pytest_asyncio
+import yaml
+from prefect.logging.handlers import APILogHandler
+from prefect.settings import temporary_settings
+
+from flows.dead_letters import list_dead_letters, redrive_worksets
+from flows.operators import cancel_workset, drain_cluster, register_worksets, set_priority
+from flows.poll_worksets import poll_worksets
+from flows.process_workset import process_workset
+from local import settings_file
+from tests.real.conftest import made_site
+from worksets.record import State
+
+pytestmark = pytest.mark.real
+
+JOIN = 'cat "$1"/* > "$2"/joined.txt; echo "$3 $4 $5" > "$2"/told.txt; env > "$2"/env.txt'
+SETTINGS = {
+    "state_db": {"type": "sqlite", "path": "state.db"},
+    "worksets": ["in"],
+    "results": "results",
+    "customers": {"acme": {}, "borealis": {}},
+    "clusters": [{"type": "local-cluster", "cluster_name": "a", "work_folder": "a"}],
+    "pipelines": {
+        "germline": {
+            "run": ["sh", "-c", JOIN, "-", "{inputs}", "{results}", "{customer_id}",
+                    "{reference_genome}", "{attempt}"],
+        },
+        "sleeps": {"run": ["sleep", "1"]},
+        "long": {"run": ["sleep", "60"]},
+        "bad-data": {"run": ["sh", "-c", "echo 'reads differ in length' >&2; exit 65"]},
+        "unlucky": {"run": ["sh", "-c", "exit 75"]},
+        "odd": {"run": ["sh", "-c", "echo 'E42: the moon is full' >&2; exit 1"]},
+    },
+}  # fmt: skip
+
+
+class Here:
+    """One site, and what a user does with it."""
+
+    def __init__(self, site):
+        self.site, self.folder, self.name = site, site.folder, site.name
+        (self.folder / "in").mkdir()
+
+    def deliver(self, name, customer="acme", reads=True, **keys):
+        folder = self.folder / "in" / name
+        folder.mkdir()
+        if reads:
+            self.reads(name)
+        spec = {"samples": [{"sample_id": "s", "fastq_r1": "a.fq"}], "reference_genome": "hg38",
+                "customer_id": customer, **keys}  # fmt: skip
+        spec = {key: value for key, value in spec.items() if value is not None}
+        (folder / "daylily_work.yaml").write_text(yaml.safe_dump(spec))
+
+    def reads(self, name):
+        reads = self.folder / "in" / name / "a.fq"
+        reads.write_text(f"reads of {name}")
+        os.utime(reads, (0, 0))
+
+    async def configure(self, **settings):
+        file = self.folder / "settings.yaml"
+        file.write_text(yaml.safe_dump({**SETTINGS, **settings}))
+        await settings_file.save(*settings_file.read(file, self.folder), self.name)
+
+    async def poll(self, until_done=True, **settings):
+        await self.configure(**settings)
+        return await poll_worksets(settings=self.name, until_done=until_done)
+
+    @property
+    def db(self):
+        return self.site.db
+
+    def result(self, name, file="joined.txt", customer="acme"):
+        return (self.folder / "results" / customer / name / file).read_text()
+
+    def runs(self, flow="process_workset"):
+        """The flow runs of this site, by their names."""
+        found = self.site.prefect.runs(flow)
+        return {r["name"]: r for r in found if r["parameters"].get("settings") == self.name}
+
+    def artifact(self, key):
+        ask = {"artifacts": {"key": {"any_": [key]}}, "limit": 1}
+        return self.site.prefect.post("artifacts/latest/filter", **ask)[0]
+
+    async def until(self, condition, seconds=30):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+
+
+@pytest_asyncio.fixture
+async def here(prefect_server, server_log, tmp_path, request):
+    with (
+        made_site(prefect_server, tmp_path, request.node.name) as site,
+        temporary_settings(updates=site.client_settings()),
+    ):
+        yield Here(site)
+        await APILogHandler.aflush()
+
+
+def clusters(*more):
+    return {"clusters": [{"type": "local-cluster", "work_folder": each["cluster_name"], **each}
+                         for each in more]}  # fmt: skip
+
+
+async def test_a_workset_is_seen_from_its_folder_to_its_results(here):
+    here.deliver("w1")
+    here.deliver("w2", "borealis", priority="urgent")
+    said = await here.poll(customers={"acme": {"max_concurrent_worksets": 3}, "borealis": {}})
+    assert said == {"cycles": 1, "started": 2}
+    assert here.result("w1") == "reads of w1" and here.result("w1", "told.txt") == "acme hg38 1\n"
+    assert here.result("w2", customer="borealis") == "reads of w2"
+    record = here.db.get("w1")
+    assert record.state is State.COMPLETE and record.cluster_name == "a" and record.attempt == 1
+    assert [(run.step.value, run.attempt, run.exit_code) for run in record.step_runs] == [
+        ("stage", 1, 0), ("run", 1, 0), ("export", 1, 0),
+    ]  # fmt: skip
+    events = [entry.event for entry in record.history]
+    assert events == ["Found", "Lock", "Begin", "Complete"]
+    assert record.exported.files == 3
+    assert here.db.get("w2").priority == "urgent" and not here.db.holders()
+
+    run = here.runs()["w1 · attempt 1"]
+    assert run["state"]["type"] == "COMPLETED" and "complete on a" in run["state"]["message"]
+    assert {"workset:w1", "customer:acme"} <= set(run["tags"])
+    inside = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+    tasks = {t["name"]: t for t in here.site.prefect.post("task_runs/filter", **inside)}
+    assert set(tasks) == {
+        "validate w1", "schedule w1", "lock w1", "dispatch w1 on a", "monitor w1 on a",
+    }  # fmt: skip
+    ours = here.db.installation()
+    limited = {f"worksets@{ours}", f"cluster:a@{ours}", f"customer:acme@{ours}"}
+    for name, task in tasks.items():
+        wanted = limited if name.startswith(("dispatch", "monitor")) else set()
+        assert set(task["tags"]) == wanted, name
+    limits = {x["name"]: x for x in here.site.prefect.limits() if x["name"].endswith(ours)}
+    assert {name: (x["limit"], x["active_slots"]) for name, x in limits.items()} == {
+        f"tag:worksets@{ours}": (10, 0), f"tag:cluster:a@{ours}": (1, 0),
+        f"tag:customer:acme@{ours}": (3, 0),
+    }  # fmt: skip
+
+    [poll] = [name for name in here.runs("poll_worksets") if name.startswith("poll from ")]
+    assert poll.endswith(", 2 started")
+    page = here.artifact(f"workset-w1-{record.uid}")
+    assert page["description"] == "w1: complete" and "germline" in page["data"]
+    assert here.artifact(f"queue-{here.name}")["data"]
+
+
+async def test_a_failure_says_its_class_its_cause_and_what_to_do(here):
+    here.deliver("bad", pipeline="bad-data")
+    here.deliver("odd", pipeline="odd")
+    here.deliver("once", pipeline="unlucky", max_retries=0)
+    await here.poll(log_patterns=[
+        {"pattern": "E42", "category": "permanent",
+         "remedy": "wait for another moon"},
+    ])  # fmt: skip
+    bad, odd, once = (here.db.get(name) for name in ("bad", "odd", "once"))
+    assert bad.state is odd.state is once.state is State.FAILED
+    assert bad.error_category == "data" and bad.failed_step == "run"
+    assert once.error_category == "transient" and once.attempt == 1
+    assert "the moon is full" in odd.error_details
+    runs = here.runs()
+    assert runs["bad · attempt 1"]["state"]["name"] == "DeadLetter"
+    page = here.artifact(f"workset-odd-{odd.uid}")["data"]
+    assert "wait for another moon" in page and "E42" in page
+    # somebody looks at them, puts one right, and brings it back by its class
+    rows = await list_dead_letters(settings=here.name)
+    assert {row["workset"] for row in rows} == {"bad", "odd", "once"}
+    spec = here.folder / "in" / "bad" / "daylily_work.yaml"
+    spec.write_text(spec.read_text().replace("bad-data", "germline"))
+    done = await redrive_worksets(error_category="data", reason="better", settings=here.name)
+    assert done == {"redriven": ["bad"], "left_alone": []}
+    await poll_worksets(settings=here.name, until_done=True)
+    bad = here.db.get("bad")
+    assert bad.state is State.COMPLETE and here.result("bad") == "reads of bad"
+    assert any("better" in entry.note for entry in bad.history)
+
+
+async def test_what_may_be_better_next_time_is_tried_again_and_only_if_asked_for(here):
+    here.deliver("later", pipeline="unlucky")
+    here.deliver("own", pipeline="unlucky", max_retries=0)
+    await here.poll(default_max_retries=1)
+    later, own = here.db.get("later"), here.db.get("own")
+    assert (later.state, later.attempt) == (own.state, own.attempt + 1) == (State.FAILED, 2)
+    [_, first, *_] = [e.note for e in later.history if e.event in ("Lock", "Fail")]
+    assert "retry 1 of 1 in 2 s" in first
+    runs = here.runs()
+    assert runs["later · attempt 1"]["state"]["name"] == "Retrying"
+    assert runs["later · attempt 2"]["state"]["name"] == "DeadLetter"
+    begun = [run["start_time"] for run in (runs["later · attempt 1"], runs["later · attempt 2"])]
+    assert begun[0] < begun[1]
+    here.deliver("never", pipeline="unlucky")
+    await here.poll(processor={"enable_retry": False})
+    assert (here.db.get("never").state, here.db.get("never").attempt) == (State.FAILED, 1)
+
+
+async def test_placement_heeds_what_the_settings_say_of_clusters(here):
+    here.deliver("cheap")
+    here.deliver("asked", preferred_cluster="dear", cluster_required=True)
+    here.deliver("only", reference_genome="mm39")
+    three = clusters(
+        {"cluster_name": "dear", "price_per_vcpu_hour": 9.0, "reference_genomes": ["hg38", "mm39"]},
+        {"cluster_name": "fair", "price_per_vcpu_hour": 1.0, "reference_genomes": ["hg38"],
+         "max_concurrent_worksets": 5},
+        {"cluster_name": "free", "drained": True, "max_concurrent_worksets": 5},
+    )  # fmt: skip
+    pipelines = {"germline": {**SETTINGS["pipelines"]["germline"], "vcpu_hours_base": 2}}
+    await here.poll(**three, pipelines=pipelines)
+    at = {name: here.db.get(name).cluster_name for name in ("cheap", "asked", "only")}
+    assert at == {"cheap": "fair", "asked": "dear", "only": "dear"}
+    why = here.db.get("cheap").placement_reason
+    assert why.startswith("fair: $2.00 run + $0 transfer; free would cost $0, but free: drained")
+
+
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [
+        ({"processor": {"max_concurrent_worksets": 2}}, 2),
+        ({"customers": {"acme": {"max_concurrent_worksets": 1}, "borealis": {}}}, 1),
+    ],
+)
+async def test_limits_hold(here, limits, most):
+    for n in range(4):
+        here.deliver(f"w{n}", pipeline="sleeps")
+    await here.poll(**limits, **clusters({"cluster_name": "a", "max_concurrent_worksets": 9}))
+    steps = [run for n in range(4) for run in here.db.get(f"w{n}").step_runs]
+    begun = [r for r in steps if r.step == "run"]
+    assert len(begun) == 4
+    at_once = max(
+        sum(r.started_at <= other.started_at < r.ended_at for r in begun) for other in begun
+    )
+    assert at_once == most
+
+
+async def test_what_an_operator_asks_for_is_done(here):
+    here.deliver("runs", pipeline="long")
+    here.deliver("waits")
+    await here.configure()
+    await drain_cluster("a", "a new disk", settings=here.name)
+    await register_worksets([str(here.folder / "in" / "runs"), str(here.folder / "in" / "waits")],
+                            settings=here.name)  # fmt: skip
+    await poll_worksets(settings=here.name, cycles=1)
+    assert here.db.get("runs").state is State.READY
+    assert "a new disk" in here.artifact(f"queue-{here.name}")["data"]
+    await set_priority(["runs"], "urgent", "first", settings=here.name)
+    await drain_cluster("a", resume=True, settings=here.name)
+    await here.configure(processor={"poll_interval_seconds": 2})
+    polls = asyncio.create_task(poll_worksets(settings=here.name, cycles=1))
+    await here.until(lambda: here.db.get("runs").state is State.IN_PROGRESS)
+    assert here.db.get("waits").state is State.READY, "one slot, and the other was urgent"
+    # the poll's one cycle is over, and it waits for what runs
+    await cancel_workset("runs", "not needed", settings=here.name)
+    await here.until(lambda: here.db.get("runs").state is State.CANCELLED)
+    assert await polls == {"cycles": 1, "started": 1}
+    assert any("not needed" in entry.note for entry in here.db.get("runs").history)
+    assert here.runs()["runs · attempt 1"]["state"]["type"] == "CANCELLED"
+    await poll_worksets(settings=here.name, until_done=True)
+    assert here.db.get("waits").state is State.COMPLETE
+
+
+async def test_one_by_hand_is_processed_and_named_and_a_second_time_left_alone(here):
+    here.deliver("mine")
+    await here.configure()
+    await register_worksets([str(here.folder / "in" / "mine")], settings=here.name)
+    state = await process_workset("mine", settings=here.name, return_state=True)
+    assert state.is_completed() and here.result("mine") == "reads of mine"
+    assert "mine · attempt 1" in here.runs()
+    state = await process_workset("mine", settings=here.name, return_state=True)
+    assert state.is_completed() and here.db.get("mine").attempt == 1
+
+
+async def test_files_that_are_not_there_are_waited_for_or_refused_as_the_settings_say(here):
+    here.deliver("late", reads=False)
+    await here.configure()
+    polls = asyncio.create_task(poll_worksets(settings=here.name, duration_seconds=25))
+    await here.until(lambda: here.db.known(["late"]) and here.db.get("late").awaits)
+    assert "a.fq" in here.db.get("late").awaits
+    here.reads("late")
+    here.deliver("never", reads=False)
+    await here.until(lambda: here.db.get("late").state is State.COMPLETE, 60)
+    polls.cancel()
+    await asyncio.wait([polls])
+    here.deliver("unseen", reads=False)
+    await here.poll(processor={"delivery_minutes": 0})
+    assert here.db.get("never").state is State.FAILED
+    assert "a.fq" in here.db.get("never").error_details
+    assert here.db.get("never").failed_step == "validate"
+
+
+async def test_what_stands_in_the_settings_reaches_the_job_and_the_folder(here, monkeypatch):
+    monkeypatch.setenv("SECRET_OF_THE_POLLER", "1")
+    monkeypatch.setenv("WANTED", "yes")
+    here.deliver("w", customer=None)
+    await here.poll(
+        default_customer="borealis", status_files=True,
+        **clusters({"cluster_name": "a", "environment": {"GIVEN": "so"},
+                    "pass_environment": ["WANTED"], "umask": "077"}),
+    )  # fmt: skip
+    env = here.result("w", "env.txt", "borealis").splitlines()
+    assert "GIVEN=so" in env and "WANTED=yes" in env
+    assert not [line for line in env if line.startswith("SECRET")]
+    assert (here.folder / "in" / "w" / "daylily.complete").exists()
+    [joined] = (here.folder / "a").rglob("joined.txt")
+    assert joined.stat().st_mode & 0o777 == 0o600
+
+
+async def test_people_are_told_by_events_unless_the_settings_say_no(here):
+    here.deliver("told-good")
+    here.deliver("told-bad", pipeline="bad-data")
+    await here.poll()
+
+    def events():
+        about = [f"workset.told-{name}" for name in ("good", "bad", "quiet")]
+        ask = {"filter": {"resource": {"id": about}}, "limit": 50}
+        found = here.site.prefect.post("events/filter", **ask)["events"]
+        return {(e["event"], e["resource"]["prefect.resource.id"]) for e in found}
+
+    wanted = {("workset.complete", "workset.told-good"), ("workset.failed", "workset.told-bad")}
+    await here.until(lambda: events() == wanted)
+    here.deliver("told-quiet")
+    await here.poll(processor={"enable_notifications": False})
+    assert here.db.get("told-quiet").state is State.COMPLETE
+    here.deliver("told-last")
+    await here.poll()
+    # events come in their order: had there been one, it would be there before a later poll's
+    assert events() == wanted
