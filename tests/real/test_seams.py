@@ -5,8 +5,10 @@ process, on a real Prefect server: a whole poll takes two seconds.
 """
 
 import asyncio
+import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -14,10 +16,13 @@ import yaml
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import temporary_settings
 
+import local.run
+from cli import main as program
 from flows.dead_letters import list_dead_letters, redrive_worksets
 from flows.operators import cancel_workset, drain_cluster, register_worksets, set_priority
 from flows.poll_worksets import poll_worksets
 from flows.process_workset import process_workset
+from flows.serve_worksets import serve_worksets
 from local import settings_file
 from tests.real.conftest import made_site
 from worksets.record import State
@@ -335,3 +340,85 @@ async def test_people_are_told_by_events_unless_the_settings_say_no(here):
     await here.poll()
     # events come in their order: had there been one, it would be there before a later poll's
     assert events() == wanted
+
+
+async def test_what_is_served_has_its_buttons(here):
+    here.deliver("form", reads=False)
+    await here.configure(processor={"delivery_minutes": 0, "poll_interval_seconds": 2})
+    serving = asyncio.create_task(serve_worksets(here.name))
+    api, own = here.site.prefect, f"-{here.name}"
+    await here.until(lambda: "form · attempt 1" in here.runs())
+    await here.until(lambda: here.runs()["form · attempt 1"]["state"]["name"] == "DeadLetter")
+    run = here.runs()["form · attempt 1"]
+    assert run["deployment_id"] == api.deployment(f"p/process-workset{own}")["id"]
+
+    # Retry, after the file was put right; once more, and nothing runs again
+    here.reads("form")
+    for count, said in ((2, "complete on a"), (3, "is complete already")):
+        api.retry(run["id"])
+        await here.until(lambda count=count: api.run(run["id"])["run_count"] == count)
+        await here.until(lambda: api.run(run["id"])["state"]["type"] == "COMPLETED")
+        assert said in api.run(run["id"])["state"]["message"]
+    assert here.db.get("form").attempt == 1
+    assert any("retried in Prefect's UI" in entry.note for entry in here.db.get("form").history)
+
+    # pausing the polls starts nothing, resuming them does
+    poll = api.deployment(f"p/poll-worksets{own}")["id"]
+    api.post(f"deployments/{poll}/pause_deployment")
+    await asyncio.sleep(3)
+    here.deliver("later")
+    await asyncio.sleep(5)
+    assert here.db.get("later").state is State.READY
+    assert "paused" in here.artifact(f"queue-{here.name}")["data"]
+    api.post(f"deployments/{poll}/resume_deployment")
+    await here.until(lambda: here.db.get("later").state is State.COMPLETE)
+
+    # a form, and the cancelled poll ends the process
+    form = api.deployment(f"l/list-dead-letters{own}")["id"]
+    asked = api.post(f"deployments/{form}/create_flow_run", state={"type": "SCHEDULED"})
+    await here.until(lambda: api.run(asked["id"])["state"]["type"] == "COMPLETED")
+    [poll] = [r for r in here.runs("poll_worksets").values() if r["state"]["type"] == "RUNNING"]
+    api.cancel(poll["id"])
+    await asyncio.wait_for(serving, 30)
+    assert api.run(poll["id"])["state"]["type"] == "CANCELLED"
+
+
+def test_make_run_prints_what_came_of_it(prefect_server, server_log, tmp_path, monkeypatch, capsys):
+    with made_site(prefect_server, tmp_path, "make-run") as site:
+        here = Here(site)
+        here.deliver("good")
+        here.deliver("bad", pipeline="bad-data")
+        (tmp_path / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
+        monkeypatch.chdir(tmp_path)
+        for key in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
+            monkeypatch.setenv(key, site.environment[key])
+        with temporary_settings(updates=site.client_settings()):
+            code = local.run.main(["--settings", "settings.yaml", "--run-dir", "run"])
+        said = capsys.readouterr().out
+        assert code == 1
+        for words in ("2 worksets, ", "results", "bad", "the input is damaged", "worksets retry bad"):
+            assert words in said, said
+        summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+        states = {w["workset_id"]: w["state"] for w in summary["worksets"]}
+        assert states == {"good": "complete", "bad": "failed"}
+        assert here.result("good") == "reads of good"
+
+
+def test_apply_saves_the_blocks_and_says_what_changed(
+    prefect_server, server_log, tmp_path, monkeypatch, capsys
+):
+    with made_site(prefect_server, tmp_path, "apply") as site:
+        (tmp_path / "in").mkdir()
+        monkeypatch.chdir(tmp_path)
+
+        def apply(**settings):
+            Path("s.yaml").write_text(yaml.safe_dump({**SETTINGS, **settings}))
+            with temporary_settings(updates=site.client_settings()):
+                assert program.main(["apply", "--settings", "s.yaml", "--json"]) == 0
+            return {r["block"].partition("/")[0]: r for r in json.loads(capsys.readouterr().out)}
+
+        assert {row["told"] for row in apply().values()} == {"saved, new"}
+        assert {row["told"] for row in apply().values()} == {"as it was"}
+        told = apply(default_customer="acme")
+        assert told["workset-settings"]["changed"] == ["default_customer"]
+        assert told["local-cluster"]["told"] == "as it was"
