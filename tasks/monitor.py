@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks.clusters import ClusterJobRun
 from host import Host, host
+from tasks.progress import Seen
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.announcements import Kind
 from worksets.errors import WorksetError
@@ -94,7 +95,17 @@ async def monitor(run: ClusterJobRun | None) -> JobStatus:
     def tell(kind: Kind, text: str) -> None:
         owing.add(asyncio.create_task(_owe(here, name, kind, text)))
 
-    run.notice = Waiting(name, here.config.stuck_minutes * 60, tell).notice
-    await run.wait_for_completion()
+    waiting, seen = Waiting(name, here.config.stuck_minutes * 60, tell), Seen(here, run.watch, name)
+
+    def notice(status: JobStatus) -> None:
+        waiting.notice(status)
+        seen.status = status
+
+    run.notice = notice
+    showing = asyncio.create_task(seen.show(), name=f"progress of {name}")
+    try:
+        await run.wait_for_completion()
+    finally:
+        showing.cancel()
     await asyncio.gather(*owing)
     return await run.fetch_result()

@@ -13,7 +13,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from prefect.artifacts import acreate_image_artifact, acreate_markdown_artifact
+from prefect.artifacts import (
+    acreate_image_artifact,
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+)
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.client.schemas.filters import (
@@ -62,11 +66,14 @@ class Artifact:
             else:
                 async with get_client() as client:
                     await client.update_artifact(
-                        self._id, ArtifactUpdate(data=text, description=line(told))
+                        self._id, ArtifactUpdate(data=self._data(text), description=line(told))
                     )
             self._shown = (text, told)
         except Exception as error:
             run_log().warning("the page %s was not stored: %s", self.key, error)
+
+    def _data(self, text: str) -> str | float:
+        return text
 
     async def _made(self, text: str, told: str) -> UUID:
         made: Any = await acreate_markdown_artifact(text, key=self.key, description=told)
@@ -78,6 +85,17 @@ class Picture(Artifact):
 
     async def _made(self, text: str, told: str) -> UUID:
         made: Any = await acreate_image_artifact(text, key=self.key, description=told)
+        return UUID(str(made))
+
+
+class ProgressBar(Artifact):
+    """The same of how far something is; its text is percent, as a number."""
+
+    def _data(self, text: str) -> float:
+        return float(text)
+
+    async def _made(self, text: str, told: str) -> UUID:
+        made: Any = await acreate_progress_artifact(float(text), key=self.key, description=told)
         return UUID(str(made))
 
 

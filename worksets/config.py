@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from worksets.jobs import DY_R, PLACEHOLDERS, render
+from worksets.progress import LONGEST_PATTERN, compiled
 from worksets.record import STEPS, Step
 from worksets.spec import is_identifier
 from worksets.uris import Uri
@@ -145,6 +146,12 @@ class Pipeline(_Config):
         description="how a run that is tried again finds the results folder: emptied, or as it was "
         "left (keep: for workflow engines that go on where they were)",
     )
+    progress: str = Field(
+        "",
+        max_length=LONGEST_PATTERN,
+        description="regular expression for a line of the run step's log that says how far it "
+        "is, with a group `percent`, or `done` and `total`; empty: Snakemake's and Nextflow's",
+    )
     vcpus: int = Field(1, ge=1, le=MAX_VCPUS, description="virtual CPUs that a workset's job needs")
     memory_gb: float = Field(0.0, ge=0, le=MAX_MEMORY_GB, description="memory that it needs, GB")
     memory_gb_per_gb: float = Field(
@@ -176,6 +183,13 @@ class Pipeline(_Config):
 
     def argv(self, step: Step) -> tuple[str, ...]:
         return {Step.STAGE: self.stage, Step.RUN: self.run, Step.EXPORT: self.export}[step]
+
+    @field_validator("progress")
+    @classmethod
+    def _tells(cls, value: str) -> str:
+        if value:
+            compiled(value)
+        return value
 
     @model_validator(mode="after")
     def _known_placeholders(self) -> Self:

@@ -95,6 +95,11 @@ class ClusterWatch:
             self._waiting.pop(name, None)
             self._notices.pop(name, None)
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that are waited for here."""
+        return len(self._waiting)
+
     # --- The breaker ---
 
     @property

@@ -248,6 +248,26 @@ async def test_limits_hold(here, limits, most):
     assert at_once == most
 
 
+async def test_a_long_job_has_a_bar_by_what_its_log_says(here, monkeypatch):
+    monkeypatch.setattr("tasks.progress.FIRST_S", 1.0)
+    monkeypatch.setattr("tasks.progress.AGAIN_S", 0.5)
+    steps = 'for n in 1 2 3 4; do echo "$n of 4 steps (9%) done"; sleep 2; done'
+    here.deliver("long", pipeline="steps")
+    poll = asyncio.create_task(here.poll(pipelines={"steps": {"run": ["sh", "-c", steps]}}))
+    await here.until(lambda: here.db.known(["long"]))
+    key, seen = f"progress-long-{here.db.get('long').uid}", set()
+
+    def at_the_end():
+        ask = {"artifacts": {"key": {"any_": [key]}}, "limit": 1}
+        for bar in here.site.prefect.post("artifacts/latest/filter", **ask):
+            assert bar["type"] == "progress"
+            seen.add((bar["data"], bar["description"].partition(": ")[2]))
+        return poll.done()
+
+    await here.until(at_the_end)
+    assert {(50.0, "2 of 4 steps (9%) done"), (75.0, "3 of 4 steps (9%) done")} <= seen
+
+
 async def test_what_an_operator_asks_for_is_done(here):
     here.deliver("runs", pipeline="long")
     here.deliver("waits")
@@ -396,7 +416,13 @@ def test_make_run_prints_what_came_of_it(prefect_server, server_log, tmp_path, m
             code = local.run.main(["--settings", "settings.yaml", "--run-dir", "run"])
         said = capsys.readouterr().out
         assert code == 1
-        for words in ("2 worksets, ", "results", "bad", "the input is damaged", "worksets retry bad"):
+        for words in (
+            "2 worksets, ",
+            "results",
+            "bad",
+            "the input is damaged",
+            "worksets retry bad",
+        ):
             assert words in said, said
         summary = json.loads((tmp_path / "run" / "summary.json").read_text())
         states = {w["workset_id"]: w["state"] for w in summary["worksets"]}

@@ -30,6 +30,7 @@ import tasks.discovery
 import tasks.dispatch
 import tasks.launch
 import tasks.monitor
+import tasks.progress
 import tasks.recover
 import tasks.settle
 import tasks.showing
@@ -297,6 +298,7 @@ def without_prefect():
         (tasks.launch, "RELAUNCH_S", 120.0),
         (tasks.recover, "_crash_runs_of", _nothing),
         (tasks.showing.WorksetPage, "show", _nothing),
+        (tasks.progress.Seen, "show", _nothing),
         (tasks.showing.Board, "begin", lambda *_: None),
         (tasks.launch, "heed_cancelled_runs", _no_cancelled_runs),
         (tasks.validate, "parse_spec", _parse_spec),
