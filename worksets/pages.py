@@ -82,7 +82,8 @@ def queue_page(
         return "\n\n".join(parts)
     parts.append(
         "In the order in which they start. Times and dollars are expected: by the plan, and by the "
-        "durations that the settings' tables say, corrected by what finished worksets took."
+        "durations that the settings' tables say, corrected by what finished worksets took. What "
+        "comes in between and has its turn first makes them later."
     )
     shown = ["position", "workset", "customer", "priority", "why", "cluster", "starts", "ends"]
     body = [
