@@ -11,7 +11,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -24,8 +24,6 @@ from prefect.blocks.core import Block
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from blocks.clusters.local import LocalCluster
-from blocks.clusters.slurm.cluster import SlurmCluster
 from blocks.clusters.slurm.ssh import SshHost, SshTransport
 from blocks.clusters.slurm.ssm import SsmTransport
 from blocks.clusters.slurm.transport import LocalTransport
@@ -34,12 +32,10 @@ from blocks.notify.channel import Channel
 from blocks.notify.events import as_event
 from blocks.notify.linear import LinearTeam
 from blocks.settings import WorksetSettings
-from blocks.state_db.dynamodb import DynamoDBStateDB
-from blocks.state_db.sqlite import SQLiteStateDB
 from cli import acting, keeping, looking
 from cli.main import app, name_of
 from flows.poll_worksets import SERVED
-from local.settings_file import CLUSTERS, STATE_DBS
+from local.settings_file import CLUSTERS, STATE_DBS, class_of
 from worksets.announcements import Announcement, Kind
 from worksets.config import Customer, Pipeline, ProcessorConfig
 from worksets.costs import PlacementPolicy
@@ -214,12 +210,10 @@ def _settings() -> Iterator[str]:
     yield from _keys("### `pipelines: {NAME: …}`", Pipeline, texts=PIPELINE_KEYS)
     yield from _keys("### `placement`", PlacementPolicy)
     yield from _keys("### `log_patterns: [{…}]`", LogPattern, texts=PATTERN_KEYS)
-    for kind, slug in STATE_DBS.items():
-        model = _of_slug(slug, (SQLiteStateDB, DynamoDBStateDB))
-        yield from _keys(f"### `state_db: {{type: {kind}, …}}`", model)
-    for kind, slug in CLUSTERS.items():
-        cluster = _of_slug(slug, (LocalCluster, SlurmCluster))
-        yield from _keys(f"### `clusters: [{{type: {kind}, …}}]`", cluster)
+    for kind, where in STATE_DBS.items():
+        yield from _keys(f"### `state_db: {{type: {kind}, …}}`", class_of(*where))
+    for kind, where in CLUSTERS.items():
+        yield from _keys(f"### `clusters: [{{type: {kind}, …}}]`", class_of(*where))
     for transport in (LocalTransport, SshTransport, SsmTransport):
         kind = transport.model_fields["kind"].default
         yield from _keys(f"### `transport: {{kind: {kind}, …}}` of a Slurm cluster", transport)
@@ -231,10 +225,6 @@ def _settings() -> Iterator[str]:
     )
     for channel in (SnsTopic, SqsQueue, LinearTeam):
         yield from _keys(f"### `{channel.get_block_type_slug()}`", channel)
-
-
-def _of_slug(slug: str, among: Iterable[type[Block]]) -> type[Block]:
-    return next(model for model in among if model.get_block_type_slug() == slug)
 
 
 def _spec() -> Iterator[str]:

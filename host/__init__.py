@@ -5,12 +5,11 @@ the host that is open already.
 """
 
 from host.lease import process_tag
-from host.loading import MODULES, load_settings, load_state_db
+from host.loading import load_settings, load_state_db
 from host.opening import host, open_host
 from host.process import AnotherInstallation, Host
 
 __all__ = [
-    "MODULES",
     "AnotherInstallation",
     "Host",
     "host",

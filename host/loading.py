@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from importlib import import_module
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from prefect.blocks.core import Block
 
@@ -16,19 +16,6 @@ from worksets.errors import ConfigurationError
 
 B = TypeVar("B", bound=Block)
 
-MODULES: Final = {
-    "sqlite-workset-state-db": "blocks.state_db.sqlite",
-    "dynamodb-workset-state-db": "blocks.state_db.dynamodb",
-    "local-cluster": "blocks.clusters.local",
-    "slurm-cluster": "blocks.clusters.slurm",
-    "sns-topic": "blocks.notify.aws",
-    "sqs-queue": "blocks.notify.aws",
-    "linear-team": "blocks.notify.linear",
-    "s3-bucket": "prefect_aws.s3",
-    "local-file-system": "prefect.filesystems",
-}
-"""Where each kind of block is; imported when it is used, for AWS's packages take half a second."""
-
 
 async def load(reference: str, kind: type[B]) -> B:
     """The block of a reference `TYPE/NAME`.
@@ -36,8 +23,6 @@ async def load(reference: str, kind: type[B]) -> B:
     Raises:
         ConfigurationError: there is none, or it is of another kind.
     """
-    if module := MODULES.get(reference.partition("/")[0]):
-        import_module(module)
     try:
         block = await Block.aload(reference)
     except ValueError as error:
@@ -95,6 +80,7 @@ async def load_source(place: str, call: Callable[..., Awaitable[Any]]) -> Source
     kind = place.partition("/")[0]
     if kind not in ("s3-bucket", "local-file-system"):
         return cast(Source, await call(LocalSource, place))
+    import_module("prefect.filesystems")  # Prefect's own kinds are in no collection
     block: Any = await load(place, Block)
     if kind == "s3-bucket":
         from blocks.folders import S3Source  # AWS's packages take half a second

@@ -89,8 +89,8 @@ class Telling:
         channels: list[NotificationBlock] = []
         for reference in notifiers:
             try:
-                if reference.partition("/")[0] not in loading.MODULES:
-                    import_module("prefect.blocks.notifications")  # Slack, Teams, e-mail and so on
+                # Slack, Teams, e-mail and so on: Prefect's own kinds are in no collection
+                import_module("prefect.blocks.notifications")
                 channel = await loading.load(reference, NotificationBlock)  # type: ignore[type-abstract]
                 channels.append(channel)
             except Exception:

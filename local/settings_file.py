@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 from blocks.clusters import Cluster
 from blocks.settings import WorksetSettings
 from blocks.state_db import WorksetStateDB
-from host import MODULES
 from local.settings_rules import Rules, remote_of
 from local.settings_shape import BAD, Mistake, Shapes, kind
 from local.settings_shape import Path as Key
@@ -23,8 +22,16 @@ from local.settings_told import bounds_of, told
 from worksets.errors import ConfigurationError
 from worksets.yaml_safe import MAX_BYTES, load_mapping
 
-CLUSTERS: Final = {"local-cluster": "local-cluster", "slurm-cluster": "slurm-cluster"}
-STATE_DBS: Final = {"sqlite": "sqlite-workset-state-db", "dynamodb": "dynamodb-workset-state-db"}
+CLUSTERS: Final = {
+    "local-cluster": ("blocks.clusters", "LocalCluster"),
+    "slurm-cluster": ("blocks.clusters", "SlurmCluster"),
+}
+STATE_DBS: Final = {
+    "sqlite": ("blocks.state_db", "SQLiteStateDB"),
+    "dynamodb": ("blocks.state_db", "DynamoDBStateDB"),
+}
+Kinds = dict[str, tuple[str, str]]
+"""Words of `type:`, each with where its class is; imported when it is asked for."""
 B = TypeVar("B", bound=Block)
 
 
@@ -96,7 +103,7 @@ class _Reading:
         return self._make(WorksetSettings, part | {"state_db": "(saved below)", "clusters": []}, ())
 
     def _part(
-        self, raw: Any, kinds: dict[str, str], of: type[B], at: Key
+        self, raw: Any, kinds: Kinds, of: type[B], at: Key
     ) -> tuple[type[B], dict[str, Any]] | None:
         """The class that `type:` names, and the other keys as far as they have the right shape."""
         if not isinstance(raw, dict):
@@ -107,7 +114,7 @@ class _Reading:
             return None
         if self.shapes.choice(raw["type"], list(kinds), (*at, "type")) is BAD:
             return None
-        class_ = _class(kinds[raw["type"]], of)
+        class_ = class_of(*kinds[raw["type"]])
         keys = {key: value for key, value in raw.items() if key != "type"}
         part: dict[str, Any] = self.shapes.keys(keys, class_.model_fields, at)
         return class_, part
@@ -135,7 +142,7 @@ def _same(mistake: Mistake, other: Mistake) -> bool:
     )
 
 
-def _typed(kinds: dict[str, str]) -> str:
+def _typed(kinds: Kinds) -> str:
     return f"{{type: {' or '.join(kinds)}, …}}"
 
 
@@ -168,13 +175,10 @@ def _bytes(file: Path) -> bytes:
     return data
 
 
-def _class(slug: str, of: type[B]) -> type[B]:
-    module = import_module(MODULES[slug])
-    return next(
-        found
-        for found in vars(module).values()
-        if isinstance(found, type) and issubclass(found, of) and found.get_block_type_slug() == slug
-    )
+def class_of(module: str, name: str) -> type[Any]:
+    """The class of a word of `type:`."""
+    found: type[Any] = getattr(import_module(module), name)
+    return found
 
 
 async def save(
