@@ -54,12 +54,20 @@ def modules() -> list[str]:
     )
 
 
+SEAMS = "tests/real/test_seams.py"
+
+
 def quick_tests() -> list[str]:
-    """Test files that need no machine of their own."""
+    """Test files that need no machine of their own; of the seams each test, for each is a poll."""
     slow = ("tests/real/", "tests/simulation/", "tests/mutation/", "tests/benchmarks/")
-    kept = ("tests/real/test_seams.py", "tests/simulation/test_first_seeds.py")
     found = (str(p.relative_to(trial.ROOT)) for p in (trial.ROOT / "tests").rglob("test_*.py"))
-    return sorted(name for name in found if name in kept or not name.startswith(slow))
+    quick = [name for name in found if not name.startswith(slow)]
+    tree = ast.parse((trial.ROOT / SEAMS).read_text())
+    defined = (
+        node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    seams = [f"{SEAMS}::{node.name}" for node in defined if node.name.startswith("test_")]
+    return sorted([*quick, *seams, "tests/simulation/test_first_seeds.py"])
 
 
 def files_for(module: str, ran: dict[str, tuple[float, dict[str, list[int]]]]) -> list[str]:
