@@ -20,7 +20,11 @@ from worksets.uris import lies_below
 AT_ONCE: Final = 8
 """Folders of one place that are looked into at once."""
 OPEN_S: Final = 10.0
-"""Seconds in which a place must be there to be looked at."""
+"""Seconds for which a process that begins waits for its places to be opened."""
+AGAIN_S: Final = 2.0
+"""The same when they are opened again, in every cycle, for the settings may have changed."""
+LET_GO_S: Final = 60.0
+"""Seconds after which an opening that hangs is let go of, and another one is begun."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,10 @@ class Places:
 
     def __init__(self) -> None:
         self._known: dict[str, Place] = {}
+        self._opening: dict[str, asyncio.Task[Place]] = {}
+        self._calls: dict[str, LooseThreads] = {}
+        self._told: dict[str, str] = {}
+        """What was last told of each place that cannot be opened."""
         self._elsewhere = LooseThreads(AT_ONCE, "files outside the watched places")
         self._log = get_logger("host")
 
@@ -49,25 +57,47 @@ class Places:
     async def refresh(self, entries: Sequence[str]) -> None:
         """Watch what the settings name now; what cannot be opened is told, and tried again.
 
+        One that hangs is waited for when its opening is begun, and then no more: that goes on
+        beside all else. One that was known is used as it was meanwhile.
+
         Raises:
             WorksetError, TimeoutError: none of them can be opened.
         """
+        begun = [self._begin(entry) for entry in entries if entry not in self._opening]
+        if begun:
+            await asyncio.wait(begun, timeout=AGAIN_S if self._known else OPEN_S)
+        openings = {entry: self._opening[entry] for entry in entries}
+        self._opening = {e: opening for e, opening in self._opening.items() if not opening.done()}
         found: dict[str, Place] = {}
-        failed: Exception | None = None
-        for entry in entries:
-            call = self._known[entry].call if entry in self._known else LooseThreads(AT_ONCE, entry)
-            try:
-                async with asyncio.timeout(OPEN_S):
-                    found[entry] = Place(await loading.load_source(entry, call), call)
-            except (WorksetError, TimeoutError) as error:
-                what = str(error) or f"no answer for {OPEN_S:g} s"
-                self._log.error("the watched place %s cannot be opened now: %s", entry, what)
+        failed: BaseException | None = None
+        for entry, opening in openings.items():
+            error = opening.exception() if opening.done() else TimeoutError()
+            if error is None:
+                found[entry] = opening.result()
+                self._told.pop(entry, None)
+            elif isinstance(error, WorksetError | TimeoutError):
                 failed = error
+                self._tell(entry, error)
                 if entry in self._known:
                     found[entry] = self._known[entry]
+            else:
+                raise error
         self._known = found
         if failed is not None and not found:
             raise failed
+
+    def _begin(self, entry: str) -> asyncio.Task[Place]:
+        call = self._calls.setdefault(entry, LooseThreads(AT_ONCE, entry))
+        task = asyncio.create_task(_open(entry, call), name=f"the opening of {entry}")
+        self._opening[entry] = task
+        return task
+
+    def _tell(self, entry: str, error: BaseException) -> None:
+        """Say once why a place cannot be opened."""
+        what = str(error) or "it does not answer. Does its file system hang?"
+        if self._told.get(entry) != what:
+            self._log.error("the watched place %s cannot be opened now: %s", entry, what)
+        self._told[entry] = what
 
     def call_at(self, location: str) -> LooseThreads:
         """The threads in which what lies at a location is looked at."""
@@ -75,6 +105,11 @@ class Places:
             if lies_below(location, place.source.root):
                 return place.call
         return self._elsewhere
+
+
+async def _open(entry: str, call: LooseThreads) -> Place:
+    async with asyncio.timeout(LET_GO_S):
+        return Place(await loading.load_source(entry, call), call)
 
 
 def open_folder(sources: Sequence[Source], location: str) -> Folder:
