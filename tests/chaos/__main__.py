@@ -14,15 +14,13 @@ from pathlib import Path
 
 from local import server
 from tests import services, slurm
-from tests.chaos import checks, parts
-from tests.real.conftest import Site
-from worksets.record import FINAL
+from tests.chaos import parts
+from tests.chaos.installation import LIMITS, Installation
 
-LIMITS = {"global": 6, "cluster": 4, "acme": 3, "cedar": 5}
 SETTLE_S = 300
 """Seconds after the last fault in which every workset must have come to its end."""
-STEP = 'echo "$0 $1 $2 $SLURM_CLUSTER_NAME begin $(date +%s.%N)" >> "$3"; sleep "$4"; '
-DONE = 'echo "$0 $1 $2 $SLURM_CLUSTER_NAME end $(date +%s.%N)" >> "$3"'
+BESIDE_S = 120
+"""Seconds in which worksets must be complete while the share beside them hangs, and only that."""
 SLOTS = """
 import asyncio
 from prefect.client.orchestration import get_client
@@ -35,21 +33,6 @@ asyncio.run(main())
 """
 
 
-def pipelines(journal):
-    """`good`, one that fails the first time, and one whose data are damaged."""
-
-    def step(name, seconds, before=""):
-        shell = before + STEP + DONE
-        return ["sh", "-c", shell, "{workset_id}", "{attempt}", name, journal, str(seconds)]
-
-    plain = {"stage": step("stage", 0.3), "run": step("run", 4), "export": step("export", 0.3)}
-    return {
-        "good": plain,
-        "flaky": {**plain, "run": step("run", 2, '[ "$1" -gt 1 ] || exit 75; ')},
-        "damaged": {**plain, "run": step("run", 1, "exit 65; ")},
-    }
-
-
 class Chaos:
     """One run, from its seed."""
 
@@ -58,7 +41,6 @@ class Chaos:
         self.folder = folder
         self.faults = Counter()
         self.waiting = []
-        self.expected = {}
         self.clusters = stack.enter_context(slurm.clusters(folder, "a", "b"))
         self.dynamodb = stack.enter_context(services.dynamodb_process(folder / "dynamodb.log"))
         stack.callback(server.stop, folder / "prefect")
@@ -67,50 +49,21 @@ class Chaos:
         env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
         env |= prefect.environment | {"PREFECT_LOGGING_LEVEL": "WARNING"}
         env |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-        self.site = Site("chaos", folder, env)
-        self.db = services.dynamodb_state_db(self.dynamodb.url)
-        self.configure()
-        self.pollers = parts.Pollers(self.site, 3)
-
-    def configure(self):
-        clusters = [
-            {
-                "type": "slurm-cluster",
-                "cluster_name": real.name,
-                "max_concurrent_worksets": LIMITS["cluster"],
-                "memory_gb_per_workset": 0.1,
-                "work_folder": str(self.folder / f"work-{real.name}"),
-                "transport": {"environment": {"SLURM_CONF": str(real.conf)}},
-            }
-            for real in self.clusters
-        ]
-        self.site.configure(
-            customers={c: {"max_concurrent_worksets": LIMITS[c]} for c in ("acme", "cedar")},
-            max_concurrent_worksets=LIMITS["global"],
-            overrides={
-                "clusters": clusters,
-                "pipelines": pipelines(str(self.folder / "journal")),
-                "default_max_retries": 10,
-                "state_db": {
-                    "type": "dynamodb", "table_name": self.db.table_name,
-                    "region_name": "us-west-2", "endpoint_url": self.dynamodb.url,
-                },
-            },
-        )  # fmt: skip
-
-    def arrive(self):
-        kind = self.rng.choice(["good"] * 6 + ["flaky"] * 2 + ["damaged"])
-        id_ = f"{kind}-{len(self.expected)}"
-        self.site.add(id_, 1, self.rng.choice(["acme", "cedar"]), pipeline=kind)
-        self.expected[id_] = "failed" if kind == "damaged" else "complete"
+        self.installations = []
+        for name, pollers in (("first", 3), ("other", self.rng.choice([1, 2]))):
+            shared = (folder, env, self.clusters, self.dynamodb.url)
+            self.installations.append(Installation(name, pollers, *shared))
+            stack.callback(self.installations[-1].close)
 
     # --- Faults ---
 
     def fault(self):
+        somewhere = self.rng.choice(self.installations)
         kinds = {
-            "poller killed": (5, lambda: self.pollers.kill(self.rng)),
-            "poller stopped by SIGTERM": (1, lambda: self.pollers.stop_politely(self.rng)),
-            "poller frozen": (2, lambda: self._later(*self.pollers.freeze(self.rng))),
+            "poller killed": (5, lambda: somewhere.pollers.kill(self.rng)),
+            "poller stopped by SIGTERM": (1, lambda: somewhere.pollers.stop_politely(self.rng)),
+            "poller frozen": (2, lambda: self._later(*somewhere.pollers.freeze(self.rng))),
+            "share hangs": (2, lambda: self._hang(somewhere.share)),
             "slurmctld killed": (2, self._kill_controller),
             "slurmctld frozen": (2, self._freeze_controller),
             "state DB frozen": (
@@ -141,6 +94,10 @@ class Chaos:
         real = self.rng.choice(self.clusters)
         self._later(*parts.frozen(real.slurmctld.pid, self.rng.uniform(3, 14)))
 
+    def _hang(self, share):
+        share.hang()
+        self._later(time.monotonic() + self.rng.uniform(3, 40), share.back)
+
     def tend(self, everything=False):
         """What a service manager and an operator do: start what ended, resume drained nodes."""
         now = time.monotonic()
@@ -148,7 +105,8 @@ class Chaos:
             if everything or at <= now:
                 self.waiting.remove((at, what))
                 what()
-        self.pollers.look_after()
+        for each in self.installations:
+            each.pollers.look_after()
 
     def resume_nodes(self):
         for real in self.clusters:
@@ -162,7 +120,7 @@ class Chaos:
         next_workset = next_fault = time.monotonic() + 3
         while (now := time.monotonic()) < end:
             if now >= next_workset and now < end - 10:
-                self.arrive()
+                self.rng.choice(self.installations).arrive(self.rng)
                 next_workset = now + self.rng.uniform(1, 4)
             if now >= next_fault:
                 self.fault()
@@ -171,48 +129,58 @@ class Chaos:
             time.sleep(0.2)
         self.tend(everything=True)
         server.start(self.folder / "prefect").wait()
-        return self.settle()
+        settled_s = self.settle()
+        held_up = self.hang_alone()
+        self.settle()
+        for each in self.installations:
+            each.pollers.end()
+        return self.report(settled_s, held_up)
 
     def settle(self):
-        deadline, began = time.monotonic() + SETTLE_S, time.monotonic()
-        while time.monotonic() < deadline:
+        """Wait for every workset's end; how long it took, in seconds."""
+        began = time.monotonic()
+        while time.monotonic() < began + SETTLE_S:
             self.tend(everything=True)
             self.resume_nodes()
-            records = self.records()
-            if len(records) == len(self.expected) and all(r.state in FINAL for r in records):
+            if all(each.settled for each in self.installations):
                 break
             time.sleep(2)
-        settled_s = time.monotonic() - began
-        self.pollers.end()
-        return self.report(settled_s)
+        return time.monotonic() - began
 
-    def records(self):
-        known = self.db.known(list(self.expected))
-        return [self.db.get(id_) for id_ in known]
+    def hang_alone(self):
+        """The shares hang, and nothing else is wrong: what that holds up of the other folders.
 
-    def report(self, settled_s):
-        records = self.records()
-        journal = self.folder / "journal"
-        jobs = checks.jobs_of(journal.read_text().splitlines() if journal.exists() else [])
-        customer = {record.workset_id: record.customer_id for record in records}
-        peaks = checks.most_at_once(jobs, lambda job: "global")
-        peaks |= checks.most_at_once(jobs, lambda job: f"cluster {job.cluster}")
-        peaks |= checks.most_at_once(jobs, lambda job: customer.get(job.workset_id))
-        limits = {name: LIMITS[name.partition(" ")[0]] for name in peaks}
-        leaked = self.site.call("-c", SLOTS).splitlines()
-        wrong = checks.ends_wrong(records, self.expected)
-        wrong += checks.steps_wrong(jobs, checks.moves_of(records))
-        wrong += [f"{n}: {peaks[n]} at once" for n in peaks if peaks[n] > limits[n]]
-        wrong += [f"Prefect's slots leaked: {line}" for line in leaked]
+        The pollers begin while it hangs already, so that none knows the share from before.
+        """
+        asked = []
+        for each in self.installations:
+            each.share.hang()
+            each.pollers.anew()
+            for _ in range(2):
+                each.add(self.rng, "good", in_share=True)
+                asked.append((each, each.add(self.rng, "good", in_share=False)))
+        began = time.monotonic()
+        while (left := [(e, id_) for e, id_ in asked if not e.is_complete(id_)]) and (
+            time.monotonic() < began + BESIDE_S
+        ):
+            self.tend()
+            time.sleep(1)
+        self.beside_s = time.monotonic() - began
+        for each in self.installations:
+            each.share.back()
+        return [f"{each.name}: {id_} was held up by a share that hung" for each, id_ in left]
+
+    def report(self, settled_s, held_up):
+        of_each = {each.name: each.report() for each in self.installations}
+        leaked = self.installations[0].site.call("-c", SLOTS).splitlines()
+        wrong = [what for found in of_each.values() for what in found.pop("wrong")]
+        wrong += held_up + [f"Prefect's slots leaked: {line}" for line in leaked]
         return {
-            "worksets": dict(Counter(record.state.value for record in records)),
-            "attempts": sum(record.attempt for record in records),
-            "jobs": len(jobs),
             "faults": dict(self.faults),
-            "pollers_restarted": self.pollers.restarts,
-            "most_at_once": peaks,
             "limits": LIMITS,
+            **of_each,
             "settled_s": round(settled_s),
+            "beside_hung_share_s": round(self.beside_s),
             "wrong": wrong,
         }
 
@@ -224,7 +192,6 @@ def chaos(minutes, seed, folder):
         try:
             return here.run(minutes)
         finally:
-            here.pollers.kill_all()
             for _, what in here.waiting:  # wake what is frozen, so that it can be stopped
                 what()
 

@@ -77,6 +77,15 @@ def most_at_once(jobs, group):
     return peaks
 
 
+def begun_during(jobs, spans):
+    """Ids of the worksets of which a job began in one of the spans of time."""
+    return {
+        job.workset_id
+        for job in jobs.values()
+        if any(begin <= min(at for _, at in job.begun) < end for begin, end in spans)
+    }
+
+
 def ends_wrong(records, expected):
     """Worksets whose end is not the one that is theirs by right."""
     found = {record.workset_id: record.state for record in records}

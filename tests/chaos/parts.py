@@ -50,6 +50,11 @@ class Pollers:
     def freeze(self, rng):
         return frozen(rng.choice(self.running).pid, rng.uniform(3, 12))
 
+    def anew(self):
+        """Kill them all, and have one begin in their place."""
+        self.kill_all()
+        self.running = [self._start()]
+
     def end(self):
         """End them all, then let one more work until nothing is left."""
         for poller in self.running:

@@ -172,8 +172,8 @@ class Site:
             str(self.folder / "steps.log"), str(seconds),
         ]  # fmt: skip
 
-    def add(self, workset_id, seconds, customer="acme", reads=True, **keys):
-        folder = self.folder / "worksets" / workset_id
+    def add(self, workset_id, seconds, customer="acme", reads=True, place="worksets", **keys):
+        folder = self.folder / place / workset_id
         folder.mkdir()
         if reads:
             (folder / "a.fq").write_text("@a\nACGT\n+\nIIII\n")
