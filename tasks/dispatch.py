@@ -24,6 +24,7 @@ from worksets.errors import (
     ConfigurationError,
     FenceLost,
     JobUnknown,
+    PlaceAway,
     TransientError,
     WorksetError,
 )
@@ -71,6 +72,7 @@ async def dispatch(workset: Validated, held: WorksetRecord) -> Dispatched:
         ClusterUnreachable, SubmitUncertain: the job's state is unknown.
         ConfigurationError, ResourceError: the cluster refused it; it does not exist.
         FenceLost: another process holds the workset now.
+        PlaceAway: there is no job, and what it would need cannot be read now.
     """
     here = host()
     watch = here.watch(held.cluster_name)
@@ -91,6 +93,8 @@ async def dispatch(workset: Validated, held: WorksetRecord) -> Dispatched:
         return Dispatched(record, None)
     if await _status(watch, record.job_name) is Phase.ABSENT:
         try:
+            if workset.away:
+                raise PlaceAway(f"{record.job_name} never reached its cluster, and {workset.away}")
             # in a thread: the way to a folder may lead over a share that hangs
             spec = await here.at(record.location, job_spec, here, record, workset.spec)
             run = await ClusterJob(spec=spec).on(watch).trigger()

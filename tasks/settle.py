@@ -24,6 +24,7 @@ from worksets.errors import (
     ClusterUnreachable,
     ErrorCategory,
     JobUnknown,
+    PlaceAway,
     Refused,
     TransientError,
     WorksetError,
@@ -237,8 +238,8 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
     try:
         if isinstance(error, ClusterRefused) and (record.state is State.LOCKED or job_absent):
             return await _refused_by_cluster(here, record, error, job_absent)
-        if isinstance(error, ClusterUnreachable):
-            if not isinstance(error, JobUnknown):
+        if isinstance(error, ClusterUnreachable | PlaceAway):
+            if not isinstance(error, JobUnknown | PlaceAway):
                 here.watch(record.cluster_name).failed(error)
             if record.state is State.LOCKED or job_absent:
                 after = await here.call(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -14,7 +16,7 @@ from host import Host, host
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.daylily import words
 from worksets.delivery import NotDelivered, Waits, Whole, judge
-from worksets.errors import ConfigurationError, WorksetError
+from worksets.errors import ConfigurationError, TransientError, WorksetError
 from worksets.estimates import correction, estimate
 from worksets.genomes import genome_at, known_genomes
 from worksets.inputs import inputs_of
@@ -25,16 +27,22 @@ from worksets.spec import ParsedSpec, WorksetSpec, meant, parse_spec
 from worksets.texts import few
 from worksets.uris import lies_below
 
+BEGUN_S: Final = 10.0
+"""Seconds that a look at the folder of an attempt that has begun may take: its job may run, and
+its slots are held."""
+
 
 @dataclass(frozen=True)
 class Validated:
     """A workset that may be scheduled: its record and what its file asks for.
 
-    `spec` is None only for an attempt that has begun and whose file is not lawful any more.
+    `spec` is None only for an attempt that has begun, and whose file is not lawful any more, or
+    cannot be read now: then `away` says why.
     """
 
     record: WorksetRecord
     spec: WorksetSpec | None
+    away: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,14 +73,19 @@ async def validate(workset_id: str) -> Validated:
     """
     here = host()
     record = await here.call(here.db.get, workset_id)
+    has_begun = record.state is State.IN_PROGRESS
     try:
-        found = await here.at(record.location, check, here, record)
-    except WorksetError as error:
-        if record.state is not State.IN_PROGRESS:
+        async with asyncio.timeout(BEGUN_S if has_begun else None):
+            found = await here.at(record.location, check, here, record)
+    except (WorksetError, TimeoutError) as error:
+        if not has_begun:
             raise
         # its job may run: that is seen to its end, whatever became of the folder
-        get_run_logger().warning("%s has begun, but its folder changed: %s", workset_id, error)
-        return Validated(record, None)
+        away = isinstance(error, TransientError | TimeoutError)
+        why = str(error) or f"{record.location} did not answer for {BEGUN_S:g} s"
+        what = "cannot be looked into" if away else "changed"
+        get_run_logger().warning("%s has begun, but its folder %s: %s", workset_id, what, why)
+        return Validated(record, None, why if away else "")
     for warning in found.warnings:
         get_run_logger().warning("%s: %s", workset_id, warning)
     if record.state not in HELD:

@@ -84,6 +84,10 @@ class ClusterRefused(WorksetError):
     category = ErrorCategory.TRANSIENT
 
 
+class PlaceAway(TransientError):
+    """The place in which a workset lies does not answer: no workset is charged for it."""
+
+
 class Refused(WorksetError):
     """The life cycle does not allow this change to this workset now."""
 
