@@ -1,4 +1,4 @@
-"""Two minutes of chaos; docs/reliability.md has longer ones."""
+"""A minute and a half of chaos; docs/reliability.md has longer ones."""
 
 import shutil
 import tempfile
@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 def test_nothing_is_lost_or_done_twice_whatever_is_killed():
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o755)
-    report = chaos(minutes=2, seed=1, folder=folder)
+    report = chaos(minutes=1.5, seed=1, folder=folder)
     assert report["wrong"] == [], folder
     assert sum(report["faults"].values()) >= 15
-    assert report["first"]["worksets"]["complete"] + report["other"]["worksets"]["complete"] >= 20
+    assert report["first"]["worksets"]["complete"] + report["other"]["worksets"]["complete"] >= 15
     shutil.rmtree(folder)
