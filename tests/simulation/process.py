@@ -35,7 +35,6 @@ import tasks.recover
 import tasks.settle
 import tasks.showing
 import tasks.validate
-from tests.simulation import slurm
 from tests.simulation.loop import PROCESS
 from tests.simulation.store import model_state_db
 from worksets.errors import WorksetError
@@ -48,20 +47,17 @@ EXPECTED = (WorksetError, TimeoutError, httpx.TransportError)
 class Process:
     """One operating system process: it can be put to sleep, stopped and killed at any point."""
 
-    def __init__(self, scenario, name, skew_s, main, then):
-        world = scenario.world
-        self.scenario, self.world, self.name = scenario, world, name
+    def __init__(self, installation, name, skew_s, main, then):
+        world = installation.world
+        self.installation, self.world, self.name = installation, world, name
         self.stopped = False
         self.killed = False
         self.parked = []
         self._then = then
         self.db = model_state_db(
-            scenario.table, lambda: world.utc(skew_s), world.perform, scenario.checks
+            installation.table, lambda: world.utc(skew_s), world.perform, installation.checks
         )
-        self.clusters = {
-            f"model-slurm-cluster/{s.name}": slurm.cluster(s, scenario.cluster_limits[s.name])
-            for s in scenario.slurms
-        }
+        self.clusters = installation.blocks()
         self.context = copy_context()
         self.context.run(PROCESS.set, self)
         world.processes.append(self)
@@ -139,7 +135,7 @@ class ModelAnnouncer:
         await asyncio.sleep(process.world.rng.uniform(0, 3))
         if process.world.fault("a channel is away", 0.2):
             return set(), False
-        process.scenario.checks.told.add((announcement.about, announcement.message))
+        process.installation.checks.told.add((announcement.about, announcement.message))
         return {"channel"}, True
 
     async def close(self):
@@ -232,12 +228,12 @@ async def _load(reference, _kind):
     if process.world.fault("Prefect does not answer", 0.005):
         raise httpx.ConnectError("Prefect does not answer")
     if reference.startswith("workset-settings/"):
-        return process.scenario.settings
+        return process.installation.settings
     return process.db if reference.startswith("model-db/") else process.clusters[reference]
 
 
 async def _load_source(_place, _call):
-    return PROCESS.get().scenario.source
+    return PROCESS.get().installation.source
 
 
 async def _arun_deployment(_name, *, parameters, idempotency_key, **_):
@@ -245,7 +241,7 @@ async def _arun_deployment(_name, *, parameters, idempotency_key, **_):
     world = process.world
     if world.fault("launch lost", 0.02):
         raise httpx.ReadTimeout("no answer from Prefect")
-    process.scenario.deploy(idempotency_key, parameters)
+    process.installation.deploy(idempotency_key, parameters)
     if world.fault("answer to a launch lost", 0.02):
         raise httpx.ReadTimeout("no answer from Prefect")
 

@@ -1,5 +1,6 @@
-"""A Slurm cluster as the real `SlurmCluster` hears it: only the transport and what is behind it are
-a model. Its behaviour is what was seen of Slurm 22.05.
+"""What is behind the way to a Slurm cluster: its jobs and their files, as they really are.
+
+Its behaviour is what was seen of Slurm 22.05.
 """
 
 import base64
@@ -7,13 +8,8 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from pydantic import PrivateAttr
+from blocks.clusters.slurm.transport import Result
 
-from blocks.clusters import SlurmCluster
-from blocks.clusters.slurm.transport import LocalTransport, MayHaveReached, Result
-from worksets.errors import ClusterUnreachable
-
-WORK = "/work"
 ENDS = (
     *((0, ""),) * 60, (1, ""), (65, ""), (70, ""), (75, ""), (137, ""), (None, "NODE_FAIL"),
     (None, "OUT_OF_MEMORY"), (None, "TIMEOUT"), (None, "CANCELLED"), (None, "FAILED"),
@@ -55,6 +51,8 @@ class Job:
     id: int
     name: str
     cluster_name: str
+    checks: object
+    """Those of the installation whose job it is."""
     seals: tuple
     steps: tuple
     state: str = "PENDING"
@@ -68,7 +66,7 @@ class Job:
 
     @property
     def workset_id(self):
-        return self.home.rpartition(".")[0]
+        return self.home.partition(".")[0]
 
     @property
     def attempt(self):
@@ -82,29 +80,32 @@ class Job:
 class Slurm:
     """The truth about one cluster: its jobs, and the files that they leave."""
 
-    def __init__(self, name, world, checks):
+    def __init__(self, name, world):
         self.name = name
         self.world = world
-        self.checks = checks
+        self.owners = {}
         self.jobs = []
         self.folders = {}
 
     def folder(self, name):
         return self.folders.setdefault(name, Folder())
 
-    def run(self, shell):
-        """What a shell on the cluster makes of one of our texts."""
+    def run(self, shell, checks):
+        """What a shell on the cluster makes of one of our texts; `checks`: whose text it is."""
+        for name in names_in(shell):
+            if self.owners.setdefault(name, checks) is not checks:
+                self.world.violated(f"{name}: two installations lay hands on it")
         if shell.startswith("squeue"):
             return Result(0, self._squeue(), "")
         if "@submitting" in shell:
-            return self._submit(shell)
+            return self._submit(shell, checks)
         if "scancel" in shell:
             name = re.search(r"--name=([^\s;]+)", shell)[1]
             return self._cancel(name, "> cancelled" in shell)
         if shell.startswith("echo @ "):
             return Result(0, self._markers(shell), "")
         if shell.startswith("sinfo"):
-            return Result(0, f"n1|1000000|mixed|0/{self._cpus()}/0/64|main*\n@\n", "")
+            return Result(0, self._sinfo(), "")
         if "sacct" in shell:
             return Result(0, self._accounting(), "")
         if "tail -c" in shell:
@@ -113,7 +114,7 @@ class Slurm:
 
     # --- Jobs ---
 
-    def _submit(self, shell):
+    def _submit(self, shell, checks):
         name = re.search(r"--job-name=(\S+)", shell)[1]
         steps = re.search(r"printf %s '?([a-z ]+?)'? > \S+/steps\.new", shell)[1]
         folder = self.folder(name)
@@ -125,9 +126,9 @@ class Slurm:
             if self.world.fault(kind, 0.02):
                 return Result(1, "@submitting\n", said)
         seals = tuple(int(n) for n in re.findall(r"mkdir \S+/a(\d+)/claim 2>/dev/null", shell))
-        job = Job(len(self.jobs) + 1, name, self.name, seals, tuple(steps.split()))
+        job = Job(len(self.jobs) + 1, name, self.name, checks, seals, tuple(steps.split()))
         self.jobs.append(job)
-        self.checks.submitted(job)
+        job.checks.submitted(job)
         self.world.later(self.world.rng.expovariate(0.6), self._start, job)
         if self.world.fault("controller timed out on a submission", 0.02):
             return Result(1, "@submitting\n", "sbatch: error: Socket timed out on send/recv")
@@ -149,7 +150,7 @@ class Slurm:
             self._end(job, "FAILED")
             return
         job.live = True
-        self.checks.started(job)
+        job.checks.started(job)
         self.world.tell(f"{self.name}: {job.name} ({job.id}) begins")
         self.world.later(self.world.rng.uniform(0.001, 0.2), self._next_step, job, 0)
 
@@ -163,7 +164,7 @@ class Slurm:
         rng, step = self.world.rng, job.steps[number]
         folder = self.folder(job.name)
         folder.job, folder.starts[step] = str(job.id), self.world.utc()
-        self.checks.step_started(job, step)
+        job.checks.step_started(job, step)
         code, cut_off = rng.choice(ENDS)
         self.world.later(rng.expovariate(1 / 5), self._step_ends, job, number, code, cut_off)
 
@@ -177,7 +178,7 @@ class Slurm:
             self._end(job, cut_off)
             return
         self.folder(job.name).exits[step] = (self.world.utc(), code)
-        self.checks.step_ended(job, step, code)
+        job.checks.step_ended(job, step, code)
         if code:
             self.world.faults["step failed"] += 1
             self._end(job, "FAILED")
@@ -207,9 +208,11 @@ class Slurm:
             if not job.forgotten and now_s >= job.hidden_until
         )
 
-    def _cpus(self):
-        """CPUs that take jobs; now and then all nodes are drained for a moment."""
-        return 0 if self.world.fault("all nodes drained", 0.01) else 64
+    def _sinfo(self):
+        """Its one node, and the jobs on it, whosesoever; now and then all nodes are drained."""
+        running = [job.name for job in self.jobs if job.live]
+        cpus = 0 if self.world.fault("all nodes drained", 0.01) else 64 - len(running)
+        return "\n".join([f"n1|1000000|mixed|{len(running)}/{cpus}/0/64|main*", "@", *running, ""])
 
     def _accounting(self):
         """Ended jobs, where a cluster's accounting works at all."""
@@ -223,7 +226,7 @@ class Slurm:
 
     def _markers(self, shell):
         lines = []
-        for name in re.findall(r"^echo @ (\S+)$", shell, re.M):
+        for name in names_in(shell):
             lines.append(f"@ {name}")
             folder = self.folders.get(name)
             if folder is None:
@@ -281,62 +284,9 @@ def packed(text):
     return base64.b64encode(text.encode()).decode()
 
 
-class ModelTransport(LocalTransport):
-    """The way to a `Slurm` of one simulated process."""
-
-    _slurm: Slurm = PrivateAttr(default=None)
-
-    def run(self, script, timeout_s=60):
-        slurm = self._slurm
-        answer = slurm.world.perform(
-            slurm.name,
-            _what(script),
-            lambda: slurm.run(script),
-            ClusterUnreachable(f"{slurm.name} could not be reached"),
-            MayHaveReached(f"{slurm.name} did not answer"),
-            timeout_s,
-        )
-        slurm.checks.answered[slurm.name] = slurm.world.now_s
-        return answer
-
-
-def _what(shell):
-    name = re.search(r"--(?:job-)?name=([^\s;]+)", shell)
-    if "@submitting" in shell:
-        return f"sbatch {name[1]}"
-    if "scancel" in shell:
-        return f"scancel {name[1]}"
-    for word in ("squeue", "sinfo", "found=$(sacct"):
-        if shell.startswith(word):
-            return word.rpartition("(")[2]
-    return "markers"
-
-
-class ModelCluster(SlurmCluster):
-    """The real block; the programs that a node would need are left out."""
-
-    _block_type_slug = "model-slurm-cluster"
-
-    def programs(self):
-        return {"python": "python3", "programs": "/programs"}
-
-    def _prepare(self):
-        self._prepared = True
-
-    def _run(self, shell):
-        return self.transport.run(shell)
-
-
-def cluster(slurm, limit):
-    """The block by which one process knows a cluster."""
-    transport = ModelTransport()
-    transport._slurm = slurm
-    block = ModelCluster(
-        cluster_name=slurm.name,
-        work_folder=WORK,
-        max_concurrent_worksets=limit,
-        poll_min_s=2,
-        transport=transport,
-    )
-    block.transport = transport
-    return block
+def names_in(shell):
+    """The jobs that one of our texts is about."""
+    if shell.startswith("echo @ "):
+        return re.findall(r"^echo @ (\S+)$", shell, re.M)
+    found = re.search(r"--(?:job-)?name=([^\s;]+)", shell)
+    return found[1].split(",") if found else []

@@ -17,7 +17,8 @@ INDEX_KEEPS = 8
 class Table:
     """What is stored."""
 
-    def __init__(self, clock=lambda: 0.0, lag_s=lambda: 0.0):
+    def __init__(self, letter="i", clock=lambda: 0.0, lag_s=lambda: 0.0):
+        self.letter = letter
         self.records = {}
         self.holders = {}
         self.leases = {}
@@ -31,7 +32,7 @@ class Table:
     def new_id(self):
         """By number, not by chance: a seed is played again letter by letter."""
         self.ids += 1
-        return f"i{self.ids:05d}"
+        return f"{self.letter}{self.ids:05d}"
 
     def put(self, record):
         self.records[record.workset_id] = record
