@@ -34,6 +34,9 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         heapq.heappush(self._due, (when, next(self._numbers), timer))
         return timer
 
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        return self.call_soon(callback, *args, context=context)
+
     def _timer_handle_cancelled(self, _timer):
         """It is passed over when it is due."""
 

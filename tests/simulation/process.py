@@ -16,13 +16,12 @@ from prefect.states import Failed
 import blocks.clusters.slurm.cluster
 import flows.poll_worksets
 import flows.process_workset
-import host.closing
 import host.lease
 import host.loading
 import host.opening
-import host.places
 import host.process
 import host.telling
+import host.threads
 import tasks.cancel
 import tasks.deliveries
 import tasks.discover
@@ -104,9 +103,9 @@ class ModelHost(host.process.Host):
 
 
 class ModelThreads:
-    """Threads that are greenlets."""
+    """Threads that are greenlets, and that are waited for whatever comes."""
 
-    def __init__(self, number, _what=""):
+    def __init__(self, number):
         self._free = asyncio.Semaphore(number)
 
     async def __call__(self, function, *args, **kwargs):
@@ -117,8 +116,18 @@ class ModelThreads:
             async with self._free:
                 return await process.world.in_thread(process, lambda: function(*args, **kwargs))
 
-    async def at(self, _thing, function, *args, **kwargs):
-        return await self(function, *args, **kwargs)
+
+class ModelThread:
+    """A thread of the real `LooseThreads`, as a greenlet."""
+
+    def __init__(self, target, args, **_):
+        self._run = lambda: target(*args)
+
+    def start(self):
+        process = PROCESS.get()
+        if process.world.closing:
+            raise asyncio.CancelledError
+        process.world.begin_thread(process, self._run)
 
 
 class ModelAnnouncer:
@@ -270,9 +279,7 @@ def without_prefect():
         (host.opening, "Host", ModelHost),
         (host.process, "Threads", ModelThreads),
         (host.lease, "Threads", ModelThreads),
-        (host.process, "LooseThreads", ModelThreads),
-        (host.closing, "LooseThreads", ModelThreads),
-        (host.places, "LooseThreads", ModelThreads),
+        (host.threads, "threading", SimpleNamespace(Thread=ModelThread)),
         (host.telling, "emit_event", lambda **_: None),
         (host.telling, "Announcer", ModelAnnouncer),
         (host.loading, "load", _load),

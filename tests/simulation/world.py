@@ -120,13 +120,21 @@ class World:
                 outcome = (future.set_result, result)
             if not future.done():
                 outcome[0](outcome[1])
+
+        self.begin_thread(process, run)
+        return await future
+
+    def begin_thread(self, process, run):
+        """Run something that blocks, beside all else of its process."""
+
+        def runs():
+            run()
             self.threads.discard(thread)
 
-        thread = greenlet(run)
+        thread = greenlet(runs)
         thread.gr_context = process.context.copy()
         self.threads.add(thread)
         thread.switch()
-        return await future
 
     def perform(self, place, what, effect, before, after, timeout_s):
         """Carry out `effect` at `place` over an unreliable way; blocks.
