@@ -72,6 +72,10 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
         FenceLost: another process holds the workset now; it will write the same.
     """
     here = host()
+    if status.never_taken:
+        # who had sealed it after a refusal died before it was written: nobody is charged for that
+        why = ClusterRefused(f"{status.name} on {record.cluster_name}: {status.note}")
+        return await _refused_by_cluster(here, record, why, job_absent=True)
     runs = status.step_runs(record.attempt, record.cluster_name)
     failed = status.failed_step
     if status.phase is Phase.ENDED and failed is None:

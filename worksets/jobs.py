@@ -235,6 +235,8 @@ class JobStatus:
     exhausted: Exhausted = ""
     stuck: str = ""
     """What to do, where the job waits for a reason that does not pass by itself."""
+    never_taken: bool = False
+    """Whether no job ever was: nobody was told that it was taken, and now none can be."""
 
     @property
     def over(self) -> bool:

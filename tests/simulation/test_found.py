@@ -11,10 +11,11 @@ from blocks.clusters import ClusterWatch, SlurmCluster
 from blocks.clusters.slurm.transport import LocalTransport, Result
 from tasks.cancel import stop_job
 from tasks.dispatch import dispatch
-from tasks.settle import Progress, settle_error
+from tasks.settle import Progress, settle, settle_error
 from tasks.validate import Validated
 from tests.simulation.slurm import packed
 from tests.simulation.store import Table, model_state_db
+from worksets.belief import NOTHING, Markers, believe
 from worksets.config import ProcessorConfig
 from worksets.errors import (
     ClusterUnreachable,
@@ -127,6 +128,19 @@ async def test_an_earlier_attempt_that_is_absent_is_sealed_before_the_next_begin
         here.cluster._told == [f"seal w.{here.db.get('w').uid}.a1"]
         and here.db.get("w").attempt == 2
     )
+
+
+async def test_nobody_is_charged_for_an_attempt_that_was_refused_and_sealed_and_no_more(here):
+    """Seed 86: the controller's disk was full; who had sealed the attempt knew no more of it."""
+    held = here.db.lock("w", "p", "a", "r", {})
+    begun = here.db.begin("w", held.fence)
+    sealed = Markers(steps=STEPS, claimed=True, sealed=True)
+    verdict = believe(NOTHING, begun.job_name, None, sealed, 0.0, 60.0)
+    assert verdict.status.over
+    outcome = await settle(begun, verdict.status)
+    after = here.db.get("w")
+    assert outcome.state is after.state is State.RETRYING
+    assert after.retry_count == 0 and after.job_ended
 
 
 class Forgetful(LocalTransport):
