@@ -1,24 +1,38 @@
 """What must hold after every effect; the truth is the model's own, not what anybody says."""
 
+from contextlib import contextmanager
+
+from tests.simulation.loop import PROCESS
+from tests.simulation.slurm import FULL
 from worksets.record import HELD, STEPS, State
 
 HEARD_S = 180.0
 """Seconds before an intent in which its cluster has answered somebody: the look's own ten, by
 clocks that may differ by 60 s, and 90 s for which a process may sleep before the intent."""
+ASLEEP_S = 90.0
+"""Seconds after the faults' end in which a process may still sleep."""
+ALONE_S = 300.0
+"""Seconds after the faults' end in which every workset has found a process that carries it on."""
 
 
 class Checks:
     """Told of every write and of all that happens on the clusters."""
 
-    def __init__(self, world, table, limits):
+    def __init__(self, world, table, limits, config):
         self.world = world
         self.table = table
         self.limits = limits
+        self.config = config
+        self.jobs = []
         self.live = {}
         self.ended_well = {}
         self.taken_away = set()
         self.told = set()
+        self.told_unreadable = set()
+        self.stuck = set()
+        self.no_room = set()
         self.answered = {}
+        self.cycles = {}
 
     def _hold(self, lawful, what):
         if not lawful:
@@ -44,6 +58,13 @@ class Checks:
         self._hold(
             after.fence > before.fence or not changed_hands, f"{id_}: changed hands, same fence"
         )
+        kept = {**after.model_extra, **before.model_extra} == after.model_extra
+        self._hold(kept, f"{id_}: a key of another release was not written back")
+        if after.retry_count > before.retry_count or (event == "Fail" and by):
+            full = before.state in HELD and before.job_name in self.no_room
+            self._hold(not full, f"{id_}: is charged for the full disk of {before.cluster_name}")
+        if event == "Owe":
+            self.stuck.add(after.job_name)
         begun = after.attempt - before.attempt
         self._hold(begun in (0, 1), f"{id_}: attempt went from {before.attempt} to {after.attempt}")
         if event == "Restore" and "(from the start)" in after.history[-1].note:
@@ -101,9 +122,62 @@ class Checks:
                 limit is None or len(ids) <= limit, f"{scope}: {len(ids)} of {limit} hold it"
             )
 
+    # --- Processes ---
+
+    def cycled(self):
+        """A process has asked what it may start."""
+        if process := PROCESS.get():
+            self.cycles[process.name] = self.world.now_s
+
+    @contextmanager
+    def cycling_meanwhile(self):
+        """Something hangs, and the poller that waits for it goes on starting worksets."""
+        process, began_s = PROCESS.get(), self.world.now_s
+        yield
+        waited_s = self.world.now_s - began_s
+        if (
+            began_s > self.world.horizon_s + ASLEEP_S
+            and waited_s > self.config.poll_interval_seconds + 30
+            and process.name in self.cycles
+            and not process.task.done()
+        ):
+            cycled = self.cycles[process.name] > began_s
+            self._hold(
+                cycled, f"{process.name}: starts nothing for {waited_s:.0f} s: a folder hangs"
+            )
+
     # --- Jobs ---
 
+    def submitting(self, spec):
+        """A process is about to hand a job in."""
+        for job in self.jobs:
+            waits = job.held_at and job.state == "PENDING" and not job.folder.sealed
+            beside = waits and job.home == spec.home and self.world.now_s - job.held_at > HEARD_S
+            self._hold(not beside, f"{spec.name}: handed in beside {job.name}, which waits")
+
+    def heard(self, name, error):
+        """What a process was told of a submission; nothing: it was taken."""
+        if FULL in error:
+            self.no_room.add(name)
+        else:
+            self.no_room.discard(name)
+
+    def let_go(self, job):
+        """A job that waited for somebody is let go of: were people told of it?"""
+        alone_s = self.world.now_s - max(job.held_at, self.world.horizon_s + ALONE_S)
+        record = self.table.records[job.workset_id]
+        if (
+            alone_s > self.config.stuck_minutes * 60
+            and record.job_name == job.name
+            and record.state in HELD
+            and not record.cancel_requested
+        ):
+            self._hold(
+                job.name in self.stuck, f"{job.name}: waits for {job.reason}; nobody is told"
+            )
+
     def submitted(self, job):
+        self.jobs.append(job)
         record = self.table.records[job.workset_id]
         self._hold(record.attempt >= job.attempt, f"{job.name}: submitted without its intent")
 

@@ -4,8 +4,8 @@ from pydantic import PrivateAttr
 
 from blocks.clusters import SlurmCluster
 from blocks.clusters.slurm.transport import LocalTransport, MayHaveReached
-from tests.simulation.slurm import Slurm, names_in
-from worksets.errors import ClusterUnreachable
+from tests.simulation.slurm import CPUS, Slurm, names_in
+from worksets.errors import ClusterUnreachable, WorksetError
 
 WORK = "/work"
 
@@ -46,6 +46,24 @@ class ModelCluster(SlurmCluster):
     """The real block; the programs that a node would need are left out."""
 
     _block_type_slug = "model-slurm-cluster"
+
+    def submit(self, spec):
+        checks = self.transport._checks
+        checks.submitting(spec)
+        try:
+            super().submit(spec)
+        except WorksetError as error:
+            checks.heard(spec.name, str(error))
+            raise
+        checks.heard(spec.name, "")
+
+    def capacity(self):
+        slurm, checks = self.transport._slurm, self.transport._checks
+        theirs = slurm.of_others(checks)
+        room = super().capacity()
+        if theirs == slurm.of_others(checks) and room not in (0, CPUS - len(theirs)):
+            slurm.world.violated(f"{slurm.name}: room for {room}, and others run {len(theirs)}")
+        return room
 
     def programs(self):
         return {"python": "python3", "programs": "/programs"}

@@ -12,6 +12,8 @@ from worksets.leases import CLOCK_SKEW_S
 from worksets.record import FINAL
 
 PIPELINES = {"germline": Pipeline(run=("run", "{manifest}"))}
+UNREADABLE = "x0"
+"""A workset whose record this release cannot read."""
 
 
 class Installation:
@@ -33,6 +35,7 @@ class Installation:
             max_concurrent_worksets=rng.randint(2, 6),
             max_workers=rng.choice((2, 5)),
             poll_interval_seconds=rng.choice((20, 40, 60)),
+            stuck_minutes=rng.choice((0.5, 1, 2)),
         )
         self.settings = WorksetSettings(
             state_db="model-db/db",
@@ -51,9 +54,9 @@ class Installation:
             f"customer:{name}": customer.max_concurrent_worksets
             for name, customer in customers.items()
         }
-        self.checks = Checks(world, self.table, limits)
-        self.source = Folders(world)
+        self.checks = Checks(world, self.table, limits, self.config)
         self.names = [f"w{n}" for n in range(worksets)]
+        self.source = Folders(world, self.checks, rng.choice(self.names))
         self.launch = rng.choice(("inline", "inline", "inline", "deployment"))
         self.skewed = rng.choice((False, False, True))
         world.faults["clocks further apart than 5 s"] += self.skewed
@@ -67,6 +70,10 @@ class Installation:
         world, rng = self.world, self.world.rng
         for name in self.names:
             world.later(rng.uniform(0, 20), self._appears, name)
+            world.later(rng.uniform(5, 100), self._written_by_another_release, name)
+        if world.fault("readable by another release only"):
+            self._appears(UNREADABLE)
+            self.table.put_unreadable(UNREADABLE, f"{ROOT}/{UNREADABLE}")
         for _ in range(rng.randint(1, 3)):
             world.later(rng.uniform(0, 5), self._start_poller)
         self._meddling = rng.choice((0.0, 0.0, 1 / 20, 1 / 60))
@@ -76,10 +83,14 @@ class Installation:
     def unfinished(self):
         """Worksets that have not come to their end, or of which people are still to be told."""
         records = self.table.records
+        untold = self.table.unreadable.keys() - self.checks.told_unreadable
         return [
-            id_
-            for id_ in self.names
-            if id_ not in records or records[id_].state not in FINAL or records[id_].owed
+            *untold,
+            *(
+                id_
+                for id_ in self.names
+                if id_ not in records or records[id_].state not in FINAL or records[id_].owed
+            ),
         ]
 
     def _appears(self, name):
@@ -96,6 +107,13 @@ class Installation:
             lines.append(f"preferred_cluster: {rng.choice(list(self.cluster_limits))}")
             lines.append(f"cluster_required: {rng.choice(('true', 'false'))}")
         self.source.files[name] = "\n".join(lines).encode()
+
+    def _written_by_another_release(self, name):
+        """As a poller of a newer release does in the days of an upgrade: with a key of its own."""
+        record = self.table.records.get(name)
+        if record is not None and self.world.fault("written by another release"):
+            change = {"of_another_release": name, "version": record.version + 1}
+            self.operator_db._commit(record, record.model_copy(update=change), {}, None)
 
     # --- Processes ---
 

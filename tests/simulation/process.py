@@ -36,6 +36,7 @@ import tasks.showing
 import tasks.validate
 from tests.simulation.loop import PROCESS
 from tests.simulation.store import model_state_db
+from worksets.announcements import Kind
 from worksets.errors import WorksetError
 from worksets.spec import parse_spec
 
@@ -137,7 +138,8 @@ class ModelAnnouncer:
         pass
 
     def tell(self, announcement):
-        pass
+        if announcement.kind is Kind.UNREADABLE:
+            PROCESS.get().installation.checks.told_unreadable.add(announcement.about)
 
     async def deliver(self, announcement, but_for):
         process = PROCESS.get()

@@ -18,9 +18,8 @@ class Scenario:
         self.world, rng = world, world.rng
         self.slurms = [Slurm(name, world) for name in "abc"[: rng.randint(2, 3)]]
         self.installations = [Installation(world, self.slurms, "p", rng.randint(3, 8))]
-        if rng.random() < 0.12:
+        if world.fault("another installation"):
             # worksets of the same names, in the same work folder
-            world.faults["another installation"] += 1
             self.installations.append(Installation(world, self.slurms, "q", rng.randint(1, 3)))
 
     async def run(self):

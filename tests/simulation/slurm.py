@@ -3,12 +3,12 @@
 Its behaviour is what was seen of Slurm 22.05.
 """
 
-import base64
 import re
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 
 from blocks.clusters.slurm.transport import Result
+from tests.simulation.markers import Folder
+from tests.simulation.world import LINGERS_S
 
 ENDS = (
     *((0, ""),) * 60, (1, ""), (65, ""), (70, ""), (75, ""), (137, ""), (None, "NODE_FAIL"),
@@ -16,32 +16,10 @@ ENDS = (
 )  # fmt: skip
 """How a step ends: its exit code, or what Slurm says of a job that was cut off."""
 
-LATEST_S = 55.0
-"""Seconds after which a file is seen wherever it is looked for; clusters wait for 60 s."""
-
-
-@dataclass
-class Folder:
-    """What lies in one attempt's folder."""
-
-    steps: str = ""
-    submitted: bool = False
-    claimed: bool = False
-    job: str = ""
-    sealed: bool = False
-    cancelled: bool = False
-    starts: dict = field(default_factory=dict)
-    exits: dict = field(default_factory=dict)
-    unseen: tuple = (0.0, 0.0)
-    """From when on its files are not seen, and until when (simulated time, s)."""
-
-    def claim(self):
-        """As `mkdir claim`."""
-        free, self.claimed = not self.claimed, True
-        return free
-
-    def seal(self):
-        self.sealed = self.claim() or self.sealed
+REASONS = ("PartitionTimeLimit", "JobHeldUser", "JobHeldAdmin", "QOSGrpCpuLimit")
+"""Why a job waits until somebody does something about it."""
+FULL = "sbatch: error: Batch job submission failed: I/O error writing script/environment to file"
+CPUS = 64
 
 
 @dataclass
@@ -53,9 +31,15 @@ class Job:
     cluster_name: str
     checks: object
     """Those of the installation whose job it is."""
+    folder: Folder
     seals: tuple
     steps: tuple
     state: str = "PENDING"
+    reason: str = "None"
+    """Why it waits."""
+    held_at: float = 0.0
+    """When it was handed in, of a job that waits for a reason that does not pass."""
+    was_forgotten: bool = False
     hidden_until: float = 0.0
     forgotten: bool = False
     live: bool = False
@@ -84,6 +68,7 @@ class Slurm:
         self.name = name
         self.world = world
         self.owners = {}
+        self.full_until_s = 0.0
         self.jobs = []
         self.folders = {}
 
@@ -125,28 +110,61 @@ class Slurm:
         ):
             if self.world.fault(kind, 0.02):
                 return Result(1, "@submitting\n", said)
+        if self._full():
+            return Result(1, "@submitting\n", FULL)
         seals = tuple(int(n) for n in re.findall(r"mkdir \S+/a(\d+)/claim 2>/dev/null", shell))
-        job = Job(len(self.jobs) + 1, name, self.name, checks, seals, tuple(steps.split()))
+        job = Job(len(self.jobs) + 1, name, self.name, checks, folder, seals, tuple(steps.split()))
         self.jobs.append(job)
         job.checks.submitted(job)
-        self.world.later(self.world.rng.expovariate(0.6), self._start, job)
+        if self.world.fault("job held"):
+            self._hold(job)
+        else:
+            self.world.later(self.world.rng.expovariate(0.6), self._start, job)
         if self.world.fault("controller timed out on a submission", 0.02):
             return Result(1, "@submitting\n", "sbatch: error: Socket timed out on send/recv")
         folder.submitted = True
         return Result(0, f"@submitting\n{job.id}\n", "")
 
+    def _full(self):
+        """Whether the disk of its controller is full: it takes no job for some minutes."""
+        rng, now_s = self.world.rng, self.world.now_s
+        if now_s >= self.full_until_s and self.world.fault("controller's disk is full"):
+            self.full_until_s = min(now_s + rng.uniform(1, 300), self.world.horizon_s)
+        return now_s < self.full_until_s
+
+    def _hold(self, job):
+        """It waits until somebody lets it go, now and then long after all other faults."""
+        rng = self.world.rng
+        job.reason, job.held_at = rng.choice(REASONS), self.world.now_s
+        at_last_s = self.world.horizon_s + LINGERS_S * rng.choice((0.0, 0.0, 0.0, 1.0))
+        until_s = min(job.held_at + rng.choice((60, 300, 1800)) * rng.random(), at_last_s)
+        self.world.later(max(until_s - job.held_at, 1), self._let_go, job)
+
+    def _let_go(self, job):
+        if job.state != "PENDING":
+            return
+        alone = sum(other.name == job.name for other in self.jobs) == 1
+        if alone and not job.folder.claimed:
+            job.checks.let_go(job)
+        job.reason = "None"
+        if self.world.rng.random() < 0.2:
+            self.world.faults["job held, then cancelled by somebody"] += 1
+            self._end(job, "CANCELLED")
+        else:
+            self._start(job)
+
     def _start(self, job):
         if job.state != "PENDING":
             return
         if self.world.fault("job forgotten before its start", 0.03):
-            job.forgotten = True
+            job.forgotten = job.was_forgotten = True
             if self.world.rng.random() < 0.5:
                 self.world.later(self.world.rng.uniform(1, 200), self._brought_back, job)
             return
         job.state = "RUNNING"
         for attempt in job.seals:
             self.folder(f"{job.home}.a{attempt}").seal()
-        if not self.folder(job.name).claim():
+        if not job.folder.claim():
             self._end(job, "FAILED")
             return
         job.live = True
@@ -162,8 +180,7 @@ class Slurm:
         if not job.live:
             return
         rng, step = self.world.rng, job.steps[number]
-        folder = self.folder(job.name)
-        folder.job, folder.starts[step] = str(job.id), self.world.utc()
+        job.folder.job, job.folder.starts[step] = str(job.id), self.world.utc()
         job.checks.step_started(job, step)
         code, cut_off = rng.choice(ENDS)
         self.world.later(rng.expovariate(1 / 5), self._step_ends, job, number, code, cut_off)
@@ -177,7 +194,7 @@ class Slurm:
             self.world.faults[f"job lost: {cut_off}"] += 1
             self._end(job, cut_off)
             return
-        self.folder(job.name).exits[step] = (self.world.utc(), code)
+        job.folder.exits[step] = (self.world.utc(), code)
         job.checks.step_ended(job, step, code)
         if code:
             self.world.faults["step failed"] += 1
@@ -201,9 +218,11 @@ class Slurm:
         now_s = self.world.now_s
         if self.world.fault("controller forgets for a while", 0.01):
             for job in self.jobs:
-                job.hidden_until = now_s + self.world.rng.uniform(1, 50)
+                # once: two such times, one upon the other, are longer than it may forget
+                if not job.hidden_until:
+                    job.hidden_until = now_s + self.world.rng.uniform(1, 50)
         return "".join(
-            f"{job.id}|{job.name}|{job.state}|None\n"
+            f"{job.id}|{job.name}|{job.state}|{job.reason}\n"
             for job in self.jobs
             if not job.forgotten and now_s >= job.hidden_until
         )
@@ -211,8 +230,13 @@ class Slurm:
     def _sinfo(self):
         """Its one node, and the jobs on it, whosesoever; now and then all nodes are drained."""
         running = [job.name for job in self.jobs if job.live]
-        cpus = 0 if self.world.fault("all nodes drained", 0.01) else 64 - len(running)
-        return "\n".join([f"n1|1000000|mixed|{len(running)}/{cpus}/0/64|main*", "@", *running, ""])
+        state = "draining" if self.world.fault("all nodes drained", 0.01) else "mixed"
+        node = f"n1|1000000|{state}|{len(running)}/{CPUS - len(running)}/0/{CPUS}|main*"
+        return "\n".join([node, "@", *running, ""])
+
+    def of_others(self, checks):
+        """Ids of the jobs that run and are not of this installation."""
+        return [job.id for job in self.jobs if job.live and job.checks is not checks]
 
     def _accounting(self):
         """Ended jobs, where a cluster's accounting works at all."""
@@ -228,44 +252,18 @@ class Slurm:
         lines = []
         for name in names_in(shell):
             lines.append(f"@ {name}")
-            folder = self.folders.get(name)
-            if folder is None:
-                continue
-            if "echo sealed" in shell:
-                folder.seal()
-            files = {"steps": folder.steps, "job": folder.job}
-            starts, exits = self._seen(folder)
-            for step, at in starts.items():
-                files[f"{step}.start"] = f'{{"at":"{at.isoformat()}"}}'
-            for step, (at, code) in exits.items():
-                files[f"{step}.exit"] = f'{{"at":"{at.isoformat()}","code":{code}}}'
-            damaged = self.world.fault("a marker is damaged", 0.01) and next(iter(exits), "")
-            lines += [
-                f"{name} {packed(text) if name != f'{damaged}.exit' else ''}"
-                for name, text in files.items()
-                if text
-            ]
-            lines += [
-                what
-                for what in ("claimed", "sealed", "submitted", "cancelled")
-                if getattr(folder, what)
-            ]
+            if name in self.folders:
+                if "echo sealed" in shell:
+                    self._sealed_unseen(name)
+                    self.folders[name].seal()
+                lines += self.folders[name].shown(self.world)
         return "\n".join([*lines, ""])
 
-    def _seen(self, folder):
-        """Its markers as the head node sees them: a shared file system may show them late."""
-        now_s = self.world.now_s
-        if now_s >= folder.unseen[1] and self.world.fault("markers are seen late", 0.05):
-            folder.unseen = (now_s - self.world.rng.uniform(0, 20), self.world.rng.uniform(1, 50))
-            folder.unseen = (folder.unseen[0], now_s + folder.unseen[1])
-        if now_s >= folder.unseen[1]:
-            return folder.starts, folder.exits
-        hidden_s = now_s - folder.unseen[0]
-        # two such times, one upon the other, make no file later than it may be
-        since = self.world.utc() - timedelta(seconds=min(hidden_s, LATEST_S))
-        starts = {step: at for step, at in folder.starts.items() if at <= since}
-        exits = {step: end for step, end in folder.exits.items() if end[0] <= since}
-        return starts, exits
+    def _sealed_unseen(self, name):
+        """Somebody takes an attempt for one that never began: nobody knew its job for long."""
+        for job in self.jobs:
+            if job.name == name and job.state == "PENDING" and not job.was_forgotten:
+                self.world.violated(f"{name}: sealed, and its job waits as it did")
 
     def _cancel(self, name, for_good):
         self.folder(name).seal()
@@ -278,10 +276,6 @@ class Slurm:
     def _cancelled(self, job):
         if job.active and job.state != "COMPLETING":
             self._end(job, "CANCELLED")
-
-
-def packed(text):
-    return base64.b64encode(text.encode()).decode()
 
 
 def names_in(shell):

@@ -1,6 +1,8 @@
 """A state DB in memory, with what DynamoDB promises and no more; shared by simulated processes."""
 
+import json
 import threading
+from datetime import UTC, datetime
 
 from pydantic import PrivateAttr
 
@@ -8,7 +10,8 @@ from blocks.state_db import WorksetStateDB
 from blocks.state_db.store import Known, VersionConflict, lease_over, scope_is_full
 from tests.simulation.loop import PROCESS
 from worksets.errors import TransientError
-from worksets.record import FINAL, HELD, State
+from worksets.record import FINAL, HELD, State, WorksetRecord
+from worksets.registration import new_record
 
 INDEX_KEEPS = 8
 """Versions of a record for the index to lag behind with."""
@@ -20,6 +23,8 @@ class Table:
     def __init__(self, letter="i", clock=lambda: 0.0, lag_s=lambda: 0.0):
         self.letter = letter
         self.records = {}
+        self.unreadable = {}
+        """Id to JSON, of ready worksets whose record another release has written."""
         self.holders = {}
         self.leases = {}
         self.notes = {}
@@ -34,7 +39,15 @@ class Table:
         self.ids += 1
         return f"{self.letter}{self.ids:05d}"
 
+    def put_unreadable(self, workset_id, location):
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        record = new_record(workset_id, location, now, None)
+        change = {"priority": "whenever"}
+        self.unreadable[workset_id] = json.dumps(record.model_dump(mode="json") | change)
+
     def put(self, record):
+        if record.model_extra:  # as a real store has it
+            record = WorksetRecord.model_validate_json(record.model_dump_json())
         self.records[record.workset_id] = record
         versions = self._versions.setdefault(record.workset_id, [])
         versions.append((self.clock(), record))
@@ -68,6 +81,8 @@ class ModelStateDB(WorksetStateDB):
 
     def _insert(self, record):
         def insert():
+            if record.workset_id in self._table.unreadable:
+                return False
             there = self._table.records.get(record.workset_id)
             if there is None:
                 self._table.put(record)
@@ -76,7 +91,10 @@ class ModelStateDB(WorksetStateDB):
         return self._do("insert", insert)
 
     def _read(self, workset_id):
-        return self._do(f"read {workset_id}", lambda: self._table.records.get(workset_id))
+        record = self._do(f"read {workset_id}", lambda: self._table.records.get(workset_id))
+        if record is None and workset_id in self._table.unreadable:
+            return self._decoded(workset_id, self._table.unreadable[workset_id])
+        return record
 
     def _many(self, workset_ids):
         ids, records = sorted(workset_ids), self._table.records
@@ -85,7 +103,10 @@ class ModelStateDB(WorksetStateDB):
         return self._do(f"read {ids}", lambda: [records[id_] for id_ in ids if id_ in records])
 
     def _known(self, workset_ids):
-        return {
+        texts = self._table.unreadable
+        there = texts.keys() & set(workset_ids)
+        others = {id_: Known(location=json.loads(texts[id_])["location"]) for id_ in there}
+        return others | {
             record.workset_id: Known(
                 location=record.location, spec=record.delivery.spec, ended=record.state in FINAL
             )
@@ -130,6 +151,10 @@ class ModelStateDB(WorksetStateDB):
         found = []
         if waiting:
             found += self._do(f"index {sorted(waiting)}", lambda: self._table.waiting(waiting))
+        if State.READY in waiting:
+            found += self._readable(self._table.unreadable.items())
+            if self._checks is not None:
+                self._checks.cycled()
         if HELD.intersection(states):
             found += [record for record in self._held() if record.state in states]
         return found

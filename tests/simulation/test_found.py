@@ -13,7 +13,7 @@ from tasks.cancel import stop_job
 from tasks.dispatch import dispatch
 from tasks.settle import Progress, settle, settle_error
 from tasks.validate import Validated
-from tests.simulation.slurm import packed
+from tests.simulation.markers import packed
 from tests.simulation.store import Table, model_state_db
 from worksets.belief import NOTHING, Markers, believe
 from worksets.config import ProcessorConfig

@@ -18,7 +18,7 @@ def test_nothing_is_violated_and_every_kind_of_fault_has_happened():
     results = list(run_seeds(SEEDS))
     assert [(r.seed, r.violation) for r in results if r.violation] == []
     faults = sum((r.faults for r in results), Counter())
-    assert len(faults) == 38 and min(faults.values()) >= 3, faults
+    assert len(faults) == 48 and min(faults.values()) >= 3, faults
 
 
 @pytest.mark.slow

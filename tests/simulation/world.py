@@ -19,6 +19,17 @@ AT_AN_EFFECT = (
     "effect duplicated", "throttled", "process asleep", "process stopped",
 )  # fmt: skip
 RATES = (0.0, 0.002, 0.01, 0.04)
+STORMS = (1.0, 0.2, 0.02)
+"""What a seed's rates are multiplied by: in a storm hardly a job is handed in before it is over."""
+IN_THE_FIELD = {
+    "job held": 0.2, "controller's disk is full": 0.1, "a folder hangs": 0.4,
+    "a folder cannot be read": 0.4, "the share hangs": 0.3, "the share cannot be listed": 0.2,
+    "written by another release": 0.3, "readable by another release only": 0.3,
+    "another installation": 0.2,
+}  # fmt: skip
+"""What installations have met, with the highest rate; a seed may have none of it, or a fourth."""
+LINGERS_S = 600.0
+"""Seconds after the other faults for which what holds up one workset, or one place, may go on."""
 
 
 class World:
@@ -30,8 +41,12 @@ class World:
         self.hub = getcurrent()
         self.context = copy_context()
         self.horizon_s = self.rng.uniform(30, 180)
-        self.rates = [(kind, self.rng.choice(RATES)) for kind in AT_AN_EFFECT]
+        storm = self.rng.choice(STORMS)
+        self.rates = [(kind, storm * self.rng.choice(RATES)) for kind in AT_AN_EFFECT]
         self._any_rate = sum(rate for _, rate in self.rates)
+        self.field_rates = {
+            kind: most * self.rng.choice((0.0, 0.25, 1.0)) for kind, most in IN_THE_FIELD.items()
+        }
         self.faults = Counter()
         self.threads = set()
         self.processes = []
@@ -76,9 +91,10 @@ class World:
 
     # --- Faults ---
 
-    def fault(self, kind, rate):
-        """Whether a fault of this kind happens now."""
-        if self.now_s > self.horizon_s or self.rng.random() >= rate:
+    def fault(self, kind, rate=None, lingers_s=0.0):
+        """Whether a fault of this kind happens now, at a rate or at the seed's own of that kind."""
+        rate = self.field_rates[kind] if rate is None else rate
+        if self.now_s > self.horizon_s + lingers_s or self.rng.random() >= rate:
             return False
         self.faults[kind] += 1
         return True
@@ -135,6 +151,11 @@ class World:
         thread.gr_context = process.context.copy()
         self.threads.add(thread)
         thread.switch()
+
+    def hang(self, seconds):
+        """Block the thread in which this is called, as a file on a share that hangs does."""
+        self.loop.call_later(seconds, getcurrent().switch, context=PROCESS.get().context)
+        self.hub.switch()
 
     def perform(self, place, what, effect, before, after, timeout_s):
         """Carry out `effect` at `place` over an unreliable way; blocks.
