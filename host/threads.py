@@ -77,11 +77,16 @@ class LooseThreads:
                 )
             future: asyncio.Future[T] = loop.create_future()
             context = copy_context()
+            is_back = hangs = False
 
             def returned(result: Any, error: BaseException | None) -> None:
-                if future.cancelled():
+                nonlocal is_back
+                is_back = True
+                if hangs:
                     self._hanging.subtract([thing])
                     self._hanging += Counter()  # keeps what is above 0
+                elif future.cancelled():
+                    pass  # let go of just now: who waited has not heard of either yet
                 elif error is not None:
                     future.set_exception(error)
                 else:
@@ -100,5 +105,7 @@ class LooseThreads:
             try:
                 return await future
             except asyncio.CancelledError:
-                self._hanging[thing] += 1
+                if not is_back:
+                    hangs = True
+                    self._hanging[thing] += 1
                 raise

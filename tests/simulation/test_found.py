@@ -1,6 +1,9 @@
 """What the simulation has found in the product, each in the few lines that show it."""
 
+import asyncio
 import logging
+import threading
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -9,6 +12,7 @@ import pytest
 import host.opening
 from blocks.clusters import ClusterWatch, SlurmCluster
 from blocks.clusters.slurm.transport import LocalTransport, Result
+from host.threads import LooseThreads
 from tasks.cancel import stop_job
 from tasks.dispatch import dispatch
 from tasks.settle import Progress, settle, settle_error
@@ -141,6 +145,23 @@ async def test_nobody_is_charged_for_an_attempt_that_was_refused_and_sealed_and_
     after = here.db.get("w")
     assert outcome.state is after.state is State.RETRYING
     assert after.retry_count == 0 and after.job_ended
+
+
+@pytest.mark.parametrize("returns_first", [True, False])
+async def test_a_look_that_returns_as_it_is_let_go_of_does_not_hang_for_ever(returns_first):
+    """Seed 1646: a process woke from its sleep; its look had returned, and its time was over."""
+    call, back = LooseThreads(2, "a share"), threading.Event()
+    look = asyncio.create_task(call.at("w1", back.wait, 30))
+    await asyncio.sleep(0.05)
+    if not returns_first:
+        asyncio.get_running_loop().call_soon(look.cancel)
+    back.set()
+    time.sleep(0.1)  # noqa: ASYNC251 - the loop stands still, as in a process that sleeps
+    if returns_first:
+        asyncio.get_running_loop().call_soon(look.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await look
+    assert await call.at("w1", int, "7") == 7
 
 
 class Forgetful(LocalTransport):
