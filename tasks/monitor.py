@@ -18,7 +18,7 @@ from host import Host, host
 from tasks.progress import Seen
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.announcements import Kind
-from worksets.errors import WorksetError
+from worksets.errors import Refused, WorksetError
 from worksets.jobs import JobStatus, Phase, workset_of
 
 LONGEST = timedelta(days=30)
@@ -60,6 +60,10 @@ class Waiting:
         get_run_logger().warning("%s", text)
         self._tell(trouble, text)
 
+    def untold(self, kind: Kind) -> None:
+        """It could not be owed to people: the next status says it again."""
+        self._told.discard(kind)
+
 
 def _trouble(status: JobStatus) -> Kind | None:
     if status.stuck:
@@ -67,12 +71,14 @@ def _trouble(status: JobStatus) -> Kind | None:
     return Kind.UNSETTLED if status.phase is Phase.UNKNOWN else None
 
 
-async def _owe(here: Host, name: str, kind: Kind, text: str) -> None:
+async def _owe(here: Host, waiting: Waiting, name: str, kind: Kind, text: str) -> None:
     """Have it owed to people, then tell them."""
     try:
         after = await here.call(here.db.owe, workset_of(name), name, kind.value, text)
     except WorksetError as error:
         get_run_logger().warning("people are not told of %s: %s", name, error)
+        if not isinstance(error, Refused):
+            waiting.untold(kind)
     else:
         here.outbox.tell(after)
 
@@ -93,19 +99,15 @@ async def monitor(run: ClusterJobRun | None) -> JobStatus:
     owing: set[asyncio.Task[None]] = set()
 
     def tell(kind: Kind, text: str) -> None:
-        owing.add(asyncio.create_task(_owe(here, name, kind, text)))
+        owing.add(asyncio.create_task(_owe(here, waiting, name, kind, text)))
 
-    waiting, seen = Waiting(name, here.config.stuck_minutes * 60, tell), Seen(here, run.watch, name)
+    waiting = Waiting(name, here.config.stuck_minutes * 60, tell)
+    seen = Seen(here, run.watch, name)
 
     def notice(status: JobStatus) -> None:
         waiting.notice(status)
         seen.status = status
 
     run.notice = notice
-    showing = asyncio.create_task(seen.show(), name=f"progress of {name}")
-    try:
-        await run.wait_for_completion()
-    finally:
-        showing.cancel()
     await asyncio.gather(*owing)
     return await run.fetch_result()

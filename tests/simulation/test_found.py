@@ -15,10 +15,12 @@ from blocks.clusters.slurm.transport import LocalTransport, Result
 from host.threads import LooseThreads
 from tasks.cancel import stop_job
 from tasks.dispatch import dispatch
+from tasks.monitor import monitor
 from tasks.settle import Progress, settle, settle_error
 from tasks.validate import Validated
 from tests.simulation.markers import packed
 from tests.simulation.store import Table, model_state_db
+from worksets.announcements import Kind
 from worksets.belief import NOTHING, Markers, believe
 from worksets.config import ProcessorConfig
 from worksets.errors import (
@@ -27,6 +29,7 @@ from worksets.errors import (
     ErrorCategory,
     FenceLost,
     JobUnknown,
+    TransientError,
 )
 from worksets.jobs import JobStatus, Phase, StepMarkers
 from worksets.record import STEPS, State, WorksetRecord
@@ -162,6 +165,35 @@ async def test_a_look_that_returns_as_it_is_let_go_of_does_not_hang_for_ever(ret
     with pytest.raises(asyncio.CancelledError):
         await look
     assert await call.at("w1", int, "7") == 7
+
+
+async def test_what_could_not_be_owed_to_people_is_owed_at_the_next_look(here, monkeypatch):
+    """Seed 1579: the state DB was away in the moment in which a job had been stuck for long."""
+    monkeypatch.setattr("tasks.monitor.get_run_logger", lambda: logging.getLogger("test"))
+    here.config = ProcessorConfig(stuck_minutes=0)
+    begun = here.db.begin("w", here.db.lock("w", "p", "a", "r", {}).fence)
+    stuck = JobStatus(begun.job_name, Phase.QUEUED, (), "JobHeldUser", stuck="release it")
+    away = [TransientError("the state DB did not answer")]
+
+    async def call(function, *arguments):
+        if function == here.db.owe and away:
+            raise away.pop()
+        return function(*arguments)
+
+    class Run(SimpleNamespace):
+        async def wait_for_completion(self):
+            for _ in range(4):
+                self.notice(stuck)
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+
+        async def fetch_result(self):
+            return stuck
+
+    here.call = call
+    await monitor.fn(Run(name=begun.job_name, watch=None))
+    assert here.db.get("w").owed.kind == Kind.STUCK
+    assert [entry.event for entry in here.db.get("w").history].count("Owe") == 1
 
 
 class Forgetful(LocalTransport):
