@@ -61,8 +61,9 @@ class ModelCluster(SlurmCluster):
         slurm, checks = self.transport._slurm, self.transport._checks
         theirs = slurm.of_others(checks)
         room = super().capacity()
-        if theirs == slurm.of_others(checks) and room not in (0, CPUS - len(theirs)):
-            slurm.world.violated(f"{slurm.name}: room for {room}, and others run {len(theirs)}")
+        run = sum(running for *_, running in theirs)
+        if theirs == slurm.of_others(checks) and room not in (0, CPUS - run):
+            slurm.world.violated(f"{slurm.name}: room for {room}, and others run {run}")
         return room
 
     def programs(self):

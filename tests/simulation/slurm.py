@@ -235,8 +235,8 @@ class Slurm:
         return "\n".join([node, "@", *running, ""])
 
     def of_others(self, checks):
-        """Ids of the jobs that run and are not of this installation."""
-        return [job.id for job in self.jobs if job.live and job.checks is not checks]
+        """Jobs that are not of this installation: id, state, and whether it runs."""
+        return [(job.id, job.state, job.live) for job in self.jobs if job.checks is not checks]
 
     def _accounting(self):
         """Ended jobs, where a cluster's accounting works at all."""
