@@ -39,7 +39,7 @@ class Folder:
             files[f"{step}.start"] = f'{{"at":"{at.isoformat()}"}}'
         for step, (at, code) in exits.items():
             files[f"{step}.exit"] = f'{{"at":"{at.isoformat()}","code":{code}}}'
-        damaged = world.fault("a marker is damaged", 0.01) and next(iter(exits), "")
+        damaged = world.fault("a marker is damaged", 0.05) and next(iter(exits), "")
         lines = [
             f"{name} {packed(text) if name != f'{damaged}.exit' else ''}"
             for name, text in files.items()

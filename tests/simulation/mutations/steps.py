@@ -62,10 +62,7 @@ def an_ended_job_is_a_complete_workset():
 
 @mutation
 def nobody_goes_on_with_what_a_dead_process_held():
-    async def orphans(_here, _gone):
-        return []
-
-    yield patch.object(tasks.launch, "orphans", orphans)
+    yield patch.object(tasks.launch, "orphans", lambda *_: [])
 
 
 @mutation
