@@ -109,5 +109,10 @@ async def monitor(run: ClusterJobRun | None) -> JobStatus:
         seen.status = status
 
     run.notice = notice
+    showing = asyncio.create_task(seen.show(), name=f"progress of {name}")
+    try:
+        await run.wait_for_completion()
+    finally:
+        showing.cancel()
     await asyncio.gather(*owing)
     return await run.fetch_result()
