@@ -53,12 +53,13 @@ REAL := .real
 real: $(REAL)/dynamodb/DynamoDBLocal.jar $(REAL)/snakemake/.installed
 	@missing=""; \
 	command -v chromium >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
+	command -v tmux >/dev/null || missing="$$missing tmux"; \
 	command -v slurmctld >/dev/null || missing="$$missing slurmctld slurmd slurm-client munge"; \
 	[ -x /usr/sbin/sshd ] || missing="$$missing openssh-server"; \
 	command -v java >/dev/null || missing="$$missing openjdk-17-jre-headless"; \
 	for tool in fastp bwa samtools bcftools; do \
 		command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
-	if [ -z "$$missing" ]; then echo "chromium, Slurm, OpenSSH, Java, fastp: there"; \
+	if [ -z "$$missing" ]; then echo "chromium, tmux, Slurm, OpenSSH, Java, fastp: there"; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	else echo "missing, and not to be installed here (apt-get as root is needed):$$missing"; fi

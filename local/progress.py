@@ -26,8 +26,12 @@ from worksets.texts import line
 MAX_SHOWN = 400
 """Characters of one text on a terminal."""
 COLUMNS = ("workset", "state", "cluster", "try", "customer", "prio", "steps done")
-WIDE = 120
+WIDE = 150
 """Columns of a terminal from which on all of them are shown."""
+MIDDLE = 96
+"""From which on the cluster and the try are shown."""
+MAX_CELL = 16
+"""Characters of a customer, a cluster and so on."""
 AROUND = 7
 """Lines of a terminal that the table's frame, its title, the bar and the prompt take."""
 ENDS_S = 10.0
@@ -50,14 +54,23 @@ STYLE = {
 }
 
 
-def table(records: Sequence[WorksetRecord], title: str, width: int = WIDE) -> Table:
-    """Where every workset stands; on a narrow terminal without what is in the UI as well."""
-    shown = Table(title=title, title_justify="left", header_style="bold", expand=False)
+def table(
+    records: Sequence[WorksetRecord], title: str, width: int = WIDE, *, lines: bool = False
+) -> Table:
+    """Where every workset stands; on a narrow terminal without what is in the UI as well.
+
+    With `lines`, each has one line, whatever there is to say of it.
+    """
+    shown = Table(title=title, title_justify="left", header_style="bold", expand=True)
     wide = width >= WIDE
-    for name in (*COLUMNS[:4], *(COLUMNS[4:] if wide else ()), "why"):
-        least = len(State.IN_PROGRESS) if name == "state" else None
-        whole = not wide or name != "why"
-        shown.add_column(name, no_wrap=whole, overflow="ellipsis", min_width=least)
+    names = COLUMNS if wide else COLUMNS[: 4 if width >= MIDDLE else 2]
+    for name in names:
+        # what a name may take is bounded, so that there is always room for the reason
+        least = len(State.IN_PROGRESS) if name == "state" else len(name)
+        most = max(least, width // (4 if wide else 3) if name == "workset" else MAX_CELL)
+        shown.add_column(name, no_wrap=True, overflow="ellipsis", min_width=least, max_width=most)
+    whole = lines or not wide
+    shown.add_column("why", no_wrap=whole, overflow="ellipsis" if whole else "fold", ratio=1)
     for record in sorted(records, key=lambda r: r.workset_id):
         cells = [
             as_text(record.workset_id),
@@ -68,7 +81,7 @@ def table(records: Sequence[WorksetRecord], title: str, width: int = WIDE) -> Ta
             as_text(record.priority.value),
             as_text(" ".join(record.completed_steps)),
         ]
-        shown.add_row(*(cells if wide else cells[:4]), as_text(message(record)))
+        shown.add_row(*cells[: len(names)], as_text(message(record)))
     return shown
 
 
@@ -175,8 +188,8 @@ async def show(
                 if time.monotonic() - looked_at >= ENDS_S:
                     looked_at = time.monotonic()
                     end = await asyncio.to_thread(ends, records)
-                live.update(Group(table(*fitting(records, console.height), console.width),
-                                  bar(records, end)))  # fmt: skip
+                shown = table(*fitting(records, console.height), console.width, lines=True)
+                live.update(Group(shown, bar(records, end)))
                 await _pause(until)
         return
     seen: dict[str, tuple[State, int]] = {}

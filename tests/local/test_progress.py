@@ -15,13 +15,17 @@ from worksets.record import State, WorksetRecord
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def records(number):
+LONG = "c-with-a-name: $41.20 run + $0 transfer; another would cost $58.10, but it does not answer"
+
+
+def records(number, id_="w{:03d}", why=""):
     states = (State.COMPLETE, State.IN_PROGRESS, State.READY, State.FAILED)
     return [
         WorksetRecord(
-            workset_id=f"w{n:03d}", customer_id="c", location="f", created_at=NOW,
+            workset_id=id_.format(n), customer_id="c", location="f", created_at=NOW,
             updated_at=NOW + timedelta(seconds=n), state=states[n % 4],
-            error_details="its lane 2 is cut off in the middle; deliver it again",
+            cluster_name="a-cluster-with-a-name", placement_reason=why,
+            error_details="" if why else "its lane 2 is cut off in the middle; deliver it again",
         )
         for n in range(number)
     ]  # fmt: skip
@@ -38,6 +42,24 @@ def test_a_table_of_a_thousand_is_whole_on_any_terminal(width, height):
     assert "250 complete" in lines[0] and "of 1000 shown" in lines[0]
     shown = [line for line in lines if "w" in line]
     assert all("in_progress" in line for line in shown[2:]), "what runs comes first"
+
+
+@pytest.mark.parametrize("width", [60, 80, 96, 100, 120, 132, 200])
+@pytest.mark.parametrize("id_", ["w{:03d}", "RUN-2026-11-26-customer-with-a-name-lane-{:03d}"])
+def test_each_workset_has_one_whole_line_of_a_live_display(width, id_):
+    """D13: names and reasons as people have them; every column that is there can be read."""
+    out = io.StringIO()
+    shown = table(records(9, id_, LONG), "nine", width, lines=True)
+    Console(file=out, width=width).print(shown)
+    title, top, head, *rows, bottom = out.getvalue().splitlines()
+    assert title.strip() == "nine" and len(rows) == 10
+    assert {len(line) for line in (top, head, *rows, bottom)} == {width}
+    assert top[-1] + head[-1] + bottom[-1] == "┓┃┘" and all(row[-1] in "┩│" for row in rows)
+    columns = [part.strip() for part in head.strip("┃").split("┃")]
+    assert columns[0] == "workset" and columns[-1] == "why" and all(map(str.isalpha, "".join(
+        columns).replace(" ", "")))  # fmt: skip
+    room = len(rows[1].rsplit("│", 2)[1])
+    assert room >= (20 if width < 120 else 26), "room for the reason"
 
 
 def test_why_it_failed_is_readable_in_eighty_columns():

@@ -41,10 +41,11 @@ SETTINGS = {
             "run": ["sh", "-c", JOIN, "-", "{inputs}", "{results}", "{customer_id}",
                     "{reference_genome}", "{attempt}"],
         },
-        "sleeps": {"run": ["sleep", "1"]},
+        "sleeps": {"run": ["sh", "-c", "sleep 1; echo done > $0/done", "{results}"]},
         "long": {"run": ["sleep", "60"]},
         "bad-data": {"run": ["sh", "-c", "echo 'reads differ in length' >&2; exit 65"]},
         "unlucky": {"run": ["sh", "-c", "exit 75"]},
+        "nothing": {"run": ["true"]},
         "odd": {"run": ["sh", "-c", "echo 'E42: the moon is full' >&2; exit 1"]},
     },
 }  # fmt: skip
@@ -165,6 +166,7 @@ async def test_a_workset_is_seen_from_its_folder_to_its_results(here):
 async def test_a_failure_says_its_class_its_cause_and_what_to_do(here):
     here.deliver("bad", pipeline="bad-data")
     here.deliver("odd", pipeline="odd")
+    here.deliver("empty", pipeline="nothing")
     here.deliver("once", pipeline="unlucky", max_retries=0)
     await here.poll(log_patterns=[
         {"pattern": "E42", "category": "permanent",
@@ -181,7 +183,10 @@ async def test_a_failure_says_its_class_its_cause_and_what_to_do(here):
     assert "wait for another moon" in page and "E42" in page
     # somebody looks at them, puts one right, and brings it back by its class
     rows = await list_dead_letters(settings=here.name)
-    assert {row["workset"] for row in rows} == {"bad", "odd", "once"}
+    assert {row["workset"] for row in rows} == {"bad", "odd", "empty", "once"}
+    empty = here.db.get("empty")
+    assert (empty.error_category, empty.failed_step) == ("configuration", "export")
+    assert "left nothing in {results}" in empty.error_details
     spec = here.folder / "in" / "bad" / "daylily_work.yaml"
     spec.write_text(spec.read_text().replace("bad-data", "germline"))
     done = await redrive_worksets(error_category="data", reason="better", settings=here.name)
@@ -239,6 +244,7 @@ async def test_limits_hold(here, limits, most):
     for n in range(4):
         here.deliver(f"w{n}", pipeline="sleeps")
     await here.poll(**limits, **clusters({"cluster_name": "a", "max_concurrent_worksets": 9}))
+    assert all(here.db.get(f"w{n}").state is State.COMPLETE for n in range(4))
     steps = [run for n in range(4) for run in here.db.get(f"w{n}").step_runs]
     begun = [r for r in steps if r.step == "run"]
     assert len(begun) == 4
