@@ -310,6 +310,13 @@ def test_usage_sums_hours_and_dollars(worksets, site):
     tomorrow = (at + timedelta(days=1)).isoformat()
     assert worksets("usage", "--from", tomorrow, "--json")[1] == []
     assert worksets("usage", "--to", tomorrow, "--json")[1] == told
+    # without a time zone it is UTC
+    end = at + timedelta(hours=1)
+    for plain in (end.replace(tzinfo=None), end):
+        asked = (plain - timedelta(seconds=1)).isoformat(timespec="seconds")
+        assert worksets("usage", "--from", asked[:19], "--json")[1] == told
+        asked = (plain + timedelta(seconds=1)).isoformat(timespec="seconds")
+        assert worksets("usage", "--from", asked[:19], "--json")[1] == []
 
 
 def test_usage_counts_a_cluster_that_left_the_settings(site):

@@ -40,7 +40,7 @@ def main() -> int:
                 continue
             ran[test] = (time.monotonic() - began, json.loads(lines.read_text()))
             print(f"{test}: {ran[test][0]:.1f} s", flush=True)
-    chosen = {module: found for module in modules() if (found := files_for(module, ran))}
+    chosen = {module: found for module in modules() if (found := files_for(module, ran))} | REAL
     FILE.write_text(yaml.safe_dump(chosen, width=100))
     return 0
 
@@ -55,6 +55,13 @@ def modules() -> list[str]:
 
 
 SEAMS = "tests/real/test_seams.py"
+REAL = {
+    "blocks/clusters/slurm/ssh.py": ["tests/real/test_ssh.py"],
+    "blocks/folders/base.py": ["tests/blocks/folders/test_local.py"],
+    "local/postgres.py": ["tests/real/test_neighbour.py", "tests/real/test_command_line.py"],
+    "local/ui.py": ["tests/real/test_command_line.py"],
+}
+"""Of modules that no quick test runs."""
 
 
 def quick_tests() -> list[str]:

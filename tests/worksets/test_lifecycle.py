@@ -236,6 +236,7 @@ def test_a_running_workset_is_cancelled_when_its_job_has_ended_and_not_before():
     assert (ended.state, ended.retry_after, ended.retry_count) == (State.CANCELLED, None, 0)
     done = lc.apply(asked, ev.Complete(1, steps_from(asked, (0, 0, 0))), NOW)
     assert done.state is State.COMPLETE, "it was faster than the word"
+    assert not done.cancel_requested, "and nothing is to be cancelled any more"
     freed = lc.apply(asked, ev.ForceRelease("r"), NOW)
     assert isinstance(lc.apply(freed, ev.Lock("q", "a", "r"), NOW), lc.Refusal)
     assert lc.apply(freed, ev.Stopped(freed.fence), NOW).state is State.CANCELLED

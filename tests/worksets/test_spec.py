@@ -171,6 +171,17 @@ def test_a_sample_has_one_kind_of_file(entry, says):
         one(entry)
 
 
+@pytest.mark.parametrize(("kind", "digits"), [("md5", 32), ("sha256", 64)])
+def test_a_checksum_has_as_many_digits_as_its_kind(kind, digits):
+    [reads] = inputs_of(
+        one(f"fastq_r1: a.fq, {kind}: '{'0f' * (digits // 2)}'").spec, "file:///w", ()
+    )
+    assert getattr(reads, kind) == "0f" * (digits // 2)
+    for wrong in ("0" * (digits - 1), "0" * (digits + 1), "g" * digits):
+        with pytest.raises(ConfigurationError, match=kind):
+            one(f"fastq_r1: a.fq, {kind}: '{wrong}'")
+
+
 def test_of_an_index_no_checksum_is_needed_and_it_lies_beside_its_file():
     entry = f"bam: s3://data/x.bam, md5: '{'0' * 32}'"
     bam, index = inputs_of(one(entry).spec, "file:///w", ("s3://data",))
