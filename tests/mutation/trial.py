@@ -80,16 +80,20 @@ def run(copy: Path, tests: list[str], longest_s: float, lines: Path | None = Non
     if pid == 0:
         _in_the_fork(copy, tests, lines)
     deadline = time.monotonic() + longest_s
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > deadline:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            return FAILED
-        time.sleep(0.02)
+    try:
+        while True:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+    finally:
+        # it ends without goodbyes: what it has started, such as a server, ends with it
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return FAILED
 
 
 def _in_the_fork(copy: Path, tests: list[str], lines: Path | None) -> None:
