@@ -298,6 +298,21 @@ def test_what_is_added_to_a_log(before, after, more):
     assert added(before, after) == more
 
 
+def test_status_of_one_says_each_thing_by_its_name(worksets, site):
+    complete(site)
+    out = worksets("status", "w1")[1]
+    said = dict(
+        (part.strip() for part in row.split("  ", 1))
+        for row in (row.strip() for row in out.splitlines())
+        if "  " in row and ":" not in row.partition("  ")[0]
+    )
+    assert said["state"] == "complete" and said["customer"] == "acme" and said["attempt"] == "1"
+    assert said["priority"] == "normal" and said["cluster"] == "a" and said["retries"] == "0 of 3"
+    assert said["folder"].endswith("incoming/w1") and said["job"].startswith("w1.")
+    assert [said[step].partition(",")[0] for step in ("stage", "run", "export")] == ["ok"] * 3
+    assert said["why"] == "because"
+
+
 def test_usage_sums_hours_and_dollars(worksets, site):
     assert worksets("usage")[1].strip() == "nothing was used"
     at = complete(site)
