@@ -112,7 +112,13 @@ NOTHING: Final = Belief()
 
 
 def believe(
-    before: Belief, name: str, word: Word | None, markers: Markers, now: float, late_s: float
+    before: Belief,
+    name: str,
+    word: Word | None,
+    markers: Markers,
+    now: float,
+    late_s: float,
+    began: float | None = None,
 ) -> Verdict:
     """What to believe of one job after one look.
 
@@ -124,14 +130,17 @@ def believe(
         now: Time of this look on a clock that only goes on, s.
         late_s: Seconds for which a file may be there and not be seen, and a controller may not
             know a job that it will know again.
+        began: When this look began, by the same clock; None: now. What it has seen may be as old:
+            an answer is late, or its process was asleep.
     """
     seen = grown(before.markers, markers)
+    seen_at = now if began is None else began
     if seen.ended:
         told = word if word is not None and word.phase is Phase.ENDED and word.tells else None
         badly = any(code != 0 for _, code in seen.exits.values())
         if badly and word is not None and word.ends:
             since = now if before.doubt_since is None else before.doubt_since
-            if now - since < late_s:
+            if max(seen_at - since, 0) < late_s:
                 note = "it has ended; its scheduler has not said why yet"
                 running = JobStatus(name, Phase.RUNNING, seen.marks(), note)
                 return Verdict(running, Belief(seen, since))
@@ -157,10 +166,13 @@ def believe(
         return Verdict(JobStatus(name, Phase.ABSENT), Belief(seen))
     # its last marker is as late as a file may be, counted from its end, not from a silence before
     first_word = word is not None and not before.told_end
-    since = now if before.doubt_since is None or first_word else before.doubt_since
+    # a job that its scheduler had forgotten may have been brought back since it was asked
+    just_begun = seen.claimed and not before.markers.claimed
+    anew = first_word or just_begun
+    since = now if before.doubt_since is None or anew else before.doubt_since
     told_end = word is not None or before.told_end
     stopped = seen.cancelled and word is not None and word.killed
-    if now - since < late_s and not stopped:
+    if max(seen_at - since, 0) < late_s and not stopped:
         what = f"{word.note}; no end marker is seen yet" if word else "the scheduler lists it not"
         phase = Phase.RUNNING if seen.claimed else Phase.QUEUED
         return Verdict(JobStatus(name, phase, seen.marks(), what), Belief(seen, since, told_end))

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import blocks.clusters.slurm.cluster
 import host.opening
 from blocks.clusters import ClusterWatch, SlurmCluster
 from blocks.clusters.slurm.transport import LocalTransport, Result
@@ -236,6 +237,38 @@ def test_a_claimed_job_that_slurm_does_not_list_is_not_gone_at_once(squeue, mark
     cluster.transport = Forgetful(squeue=squeue, markers=f"@ w.a1\n{markers}")
     cluster._prepared = True
     assert cluster.observe(["w.a1"])["w.a1"].phase is phase
+
+
+def test_what_a_look_has_seen_is_as_old_as_the_look(monkeypatch):
+    """Seed 6660: its process slept on the answer, in which the last marker was not seen yet."""
+    clock = [0.0]
+
+    class Slow(Forgetful):
+        def run(self, script, timeout_s=60):
+            answer = super().run(script, timeout_s)
+            clock[0] += 40 if "echo @" in script else 0
+            return answer
+
+    monkeypatch.setattr(
+        blocks.clusters.slurm.cluster, "time", SimpleNamespace(monotonic=lambda: clock[0])
+    )
+    cluster = Told(cluster_name="a", work_folder="/w")
+    cluster.transport = Slow(squeue="7|w.a1|COMPLETED|None\n", markers=f"@ w.a1\n{JOB}")
+    cluster._prepared = True
+    assert cluster.observe(["w.a1"])["w.a1"].phase is Phase.RUNNING
+    clock[0] += 20
+    assert cluster.observe(["w.a1"])["w.a1"].phase is Phase.RUNNING, "seen 20 s after the word"
+    assert cluster.observe(["w.a1"])["w.a1"].phase is Phase.VANISHED
+
+
+def test_a_job_that_has_just_begun_is_doubted_anew():
+    """Seed 6844: it was brought back after a minute, between squeue's answer and the markers'."""
+    handed_in = Markers(steps=STEPS, submitted=True)
+    doubt = believe(NOTHING, "w.a1", None, handed_in, 0.0, 60.0).after
+    begun = Markers(steps=STEPS, submitted=True, claimed=True)
+    verdict = believe(doubt, "w.a1", None, begun, 61.0, 60.0)
+    assert verdict.status.phase is Phase.RUNNING
+    assert believe(verdict.after, "w.a1", None, begun, 122.0, 60.0).status.phase is Phase.VANISHED
 
 
 async def test_one_job_that_cannot_be_known_makes_no_cluster_unreachable(here):

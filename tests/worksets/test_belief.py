@@ -64,13 +64,14 @@ def told(*looks):
 def test_an_end_needs_its_markers_or_a_word_that_nothing_contradicts_for_a_minute(story):
     doubt_s, word_of_end, ever = None, False, Markers()
     for (wait_s, word, markers), verdict in zip(story, told(*story), strict=True):
+        just_begun = markers.claimed and not ever.claimed
         ever = grown(ever, markers)
         speaks = word is not None and word.phase is not Phase.ENDED
         silent = word is None and not (ever.claimed or ever.submitted)
         if speaks or silent or markers.unreadable or ever.sealed or ever.ended:
             doubt_s, word_of_end = None, False
         else:
-            first = word is not None and not word_of_end
+            first = just_begun or (word is not None and not word_of_end)
             doubt_s = 0.0 if doubt_s is None or first else doubt_s + wait_s
             word_of_end = word_of_end or word is not None
         phase = verdict.status.phase

@@ -211,6 +211,7 @@ class SlurmCluster(Cluster):
 
     def observe(self, names: Collection[str]) -> dict[str, JobStatus]:
         self._prepare()
+        began = time.monotonic()
         listed = parse_squeue(self._ask("squeue", join((*SQUEUE, "--me"))))
         words = {name: word(listed.get(name)) for name in names}
         rest = [name for name in names if not _active(words[name])]
@@ -225,17 +226,20 @@ class SlurmCluster(Cluster):
             if over := [name for name in unknown if words[name] is not None]:
                 # they may have ended since their markers were read: those come after the word
                 found |= self._markers(over)
-        seen = {name: self._believed(name, words[name], found.get(name)) for name in names}
+        seen = {name: self._believed(name, words[name], found.get(name), began) for name in names}
         if never_began := [name for name, verdict in seen.items() if verdict.seal]:
             found |= self._markers(never_began, seal=True)
             for name in never_began:
-                seen[name] = self._believed(name, words[name], found[name])
+                seen[name] = self._believed(name, words[name], found[name], began)
         return {name: verdict.status for name, verdict in seen.items()}
 
-    def _believed(self, name: str, said: Word | None, found: Markers | None) -> Verdict:
+    def _believed(
+        self, name: str, said: Word | None, found: Markers | None, began: float
+    ) -> Verdict:
         before = self._beliefs.get(name, NOTHING)
         late_s = self.files_late_seconds
-        verdict = believe(before, name, said, found or Markers(), time.monotonic(), late_s)
+        now = time.monotonic()
+        verdict = believe(before, name, said, found or Markers(), now, late_s, began)
         if verdict.status.over or verdict.status.phase is Phase.ABSENT:
             self._beliefs.pop(name, None)
         else:

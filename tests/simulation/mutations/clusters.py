@@ -31,17 +31,17 @@ def an_unanswered_question_is_an_end():
 
 @mutation
 def a_job_that_is_not_listed_is_gone_at_once():
-    def believe(*args):
-        return worksets.belief.believe(*args[:-1], 0.0)
+    def believe(before, name, word, markers, now, _late_s, began):
+        return worksets.belief.believe(before, name, word, markers, now, 0, began)
 
     yield patch.object(blocks.clusters.slurm.cluster, "believe", believe)
 
 
 @mutation
 def an_end_without_its_marker_is_believed_at_once():
-    def believe(before, name, word, markers, now, late_s):
-        ended = word is not None and word.phase is Phase.ENDED
-        return worksets.belief.believe(before, name, word, markers, now, 0 if ended else late_s)
+    def believe(before, name, word, markers, now, late_s, began):
+        late_s = 0 if word is not None and word.phase is Phase.ENDED else late_s
+        return worksets.belief.believe(before, name, word, markers, now, late_s, began)
 
     yield patch.object(blocks.clusters.slurm.cluster, "believe", believe)
 
@@ -75,9 +75,9 @@ def health_is_forgotten_and_no_look_comes_before_the_intent():
 
 @mutation
 def a_job_is_sealed_at_one_empty_answer():
-    def believe(before, name, word, markers, now, late_s):
-        unseen = word is None and not markers.claimed
-        return worksets.belief.believe(before, name, word, markers, now, 0 if unseen else late_s)
+    def believe(before, name, word, markers, now, late_s, began):
+        late_s = 0 if word is None and not markers.claimed else late_s
+        return worksets.belief.believe(before, name, word, markers, now, late_s, began)
 
     yield patch.object(blocks.clusters.slurm.cluster, "believe", believe)
 
