@@ -39,11 +39,13 @@ def stop(workers):
     workers.wait(10)
 
 
-def finish(workers, real, seconds=240):
+def finish(workers, real, seconds=420):
     """What the workers say at their end. Meanwhile an operator puts drained nodes back.
 
     A controller that forgot jobs gives their ids away again; a node that still runs one of them
-    is then drained ("Duplicate jobid on nodes") until somebody resumes it.
+    is then drained ("Duplicate jobid on nodes") until somebody resumes it. And it refuses a job of
+    which the id has a script already ("I/O error writing script"), once for each job it forgot:
+    such a workset is tried ever less often.
     """
     deadline = time.monotonic() + seconds
     while workers.poll() is None:

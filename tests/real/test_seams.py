@@ -41,7 +41,7 @@ SETTINGS = {
             "run": ["sh", "-c", JOIN, "-", "{inputs}", "{results}", "{customer_id}",
                     "{reference_genome}", "{attempt}"],
         },
-        "sleeps": {"run": ["sh", "-c", "sleep 1; echo done > $0/done", "{results}"]},
+        "sleeps": {"run": ["sh", "-c", "sleep 3; echo done > $0/done", "{results}"]},
         "long": {"run": ["sleep", "60"]},
         "bad-data": {"run": ["sh", "-c", "echo 'reads differ in length' >&2; exit 65"]},
         "unlucky": {"run": ["sh", "-c", "exit 75"]},
@@ -241,13 +241,13 @@ async def test_placement_heeds_what_the_settings_say_of_clusters(here):
     ],
 )
 async def test_limits_hold(here, limits, most):
-    for n in range(4):
+    for n in range(3):
         here.deliver(f"w{n}", pipeline="sleeps")
     await here.poll(**limits, **clusters({"cluster_name": "a", "max_concurrent_worksets": 9}))
-    assert all(here.db.get(f"w{n}").state is State.COMPLETE for n in range(4))
-    steps = [run for n in range(4) for run in here.db.get(f"w{n}").step_runs]
+    assert all(here.db.get(f"w{n}").state is State.COMPLETE for n in range(3))
+    steps = [run for n in range(3) for run in here.db.get(f"w{n}").step_runs]
     begun = [r for r in steps if r.step == "run"]
-    assert len(begun) == 4
+    assert len(begun) == 3
     at_once = max(
         sum(r.started_at <= other.started_at < r.ended_at for r in begun) for other in begun
     )

@@ -61,7 +61,9 @@ def test_the_display_is_whole_on_a_terminal_of_any_size(
     }
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
     environment = {**site.environment, "PYTHONPATH": f"{ROOT}", "TERM": "tmux-256color"}
-    environment = {k: v for k, v in environment.items() if k not in ("NO_COLOR", "COLUMNS")}
+    # of the terminal in which the tests run
+    theirs = ("NO_COLOR", "COLUMNS", "LINES")
+    environment = {k: v for k, v in environment.items() if k not in theirs}
     command = f"{sys.executable} -m local.run --settings settings.yaml --run-dir run"
     terminal = Terminal(tmp_path, columns, lines, environment, command)
     try:
