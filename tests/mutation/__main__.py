@@ -57,9 +57,18 @@ def tried(folder: Path, chosen: list[tuple[str, Mutant]], jobs: int) -> Iterator
     Processes and no threads: each trial is a fork, and a fork keeps what other threads have locked.
     """
     tests_of = yaml.safe_load(FILE.read_text())
-    trials = [(folder, module, mutant, tests_of.get(module, [])) for module, mutant in chosen]
+    trials = [
+        (folder, m, mutant, list(dict.fromkeys(_own(m) + tests_of.get(m, []))))
+        for m, mutant in chosen
+    ]
     with get_context("fork").Pool(jobs) as pool:
         yield from pool.imap(_one, trials)
+
+
+def _own(module: str) -> list[str]:
+    """The test file of a module's own name: it may be newer than `tests_of.yaml`."""
+    own = Path("tests") / Path(module).with_name(f"test_{Path(module).name}")
+    return [str(own)] if (trial.ROOT / own).exists() else []
 
 
 def _one(of: tuple[Path, str, Mutant, list[str]]) -> trial.Verdict:

@@ -60,7 +60,8 @@ class Checks:
         )
         kept = {**after.model_extra, **before.model_extra} == after.model_extra
         self._hold(kept, f"{id_}: a key of another release was not written back")
-        if after.retry_count > before.retry_count or (event == "Fail" and by):
+        # what an operator says of it (nobody's process) is the operator's business
+        if by and (after.retry_count > before.retry_count or event == "Fail"):
             full = before.state in HELD and before.job_name in self.no_room
             self._hold(not full, f"{id_}: is charged for the full disk of {before.cluster_name}")
         if event == "Owe":

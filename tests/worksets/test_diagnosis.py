@@ -26,7 +26,7 @@ SAID = [
     ("Slurm", "slurmstepd: error: *** JOB 12 ON node1 CANCELLED AT 2026-11-01T10:00:00 DUE TO TIME LIMIT ***", C.RESOURCE, "time"),
     ("Slurm", "slurmstepd: error: *** JOB 12 ON node1 CANCELLED AT 2026-11-01T10:00:00 DUE TO PREEMPTION ***", C.TRANSIENT, ""),
     ("Slurm", "slurmstepd: error: *** JOB 12 ON node1 CANCELLED AT 2026-11-01T10:00:00 DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ***", C.TRANSIENT, ""),
-    ("export", "no results in /work/w/L1/results; did the pipeline write to it?", C.CONFIGURATION, ""),
+    ("export", "no results in /scratch/w/L1/results; did the pipeline write to it?", C.CONFIGURATION, ""),
     ("system", "sort: write failed: /scratch/x: No space left on device", C.RESOURCE, ""),
     ("system", "OSError: [Errno 122] Disk quota exceeded: 'x'", C.RESOURCE, ""),
     ("system", 'Exception in thread "main" java.lang.OutOfMemoryError: Java heap space', C.RESOURCE, "memory"),
