@@ -41,13 +41,18 @@ class Seen:
             return
         while True:
             try:
-                if self.status is not None and not self._watch.unreachable:
-                    log = await self._watch.call(self._watch.cluster.log_tail, self._name, Step.RUN)
-                    now = self._here.db.now()
-                    if shown := progress(self.status, log, pattern, hours, now):
-                        await bar.show(f"{shown[0]:.1f}", shown[1])
+                # in turn: a thousand jobs that begin at once, or a log that hangs, hold up no look
+                async with self._watch.one_log:
+                    log = ""
+                    if self.status is not None and not self._watch.unreachable:
+                        tail = self._watch.cluster.log_tail
+                        log = await self._watch.call(tail, self._name, Step.RUN)
+                    await asyncio.sleep(AGAIN_S)
+                now = self._here.db.now()
+                if self.status and (shown := progress(self.status, log, pattern, hours, now)):
+                    await bar.show(f"{shown[0]:.1f}", shown[1])
             except Exception as error:
                 if not said:
                     run_log().warning("the progress of %s is not shown: %s", self._name, error)
                 said = True
-            await asyncio.sleep(AGAIN_S * max(1, self._watch.waiting))
+                await asyncio.sleep(AGAIN_S)

@@ -61,6 +61,8 @@ class ClusterWatch:
         self.cluster = cluster
         self.call = call
         self.capacity: int | None = None
+        self.one_log = asyncio.Lock()
+        """Held by whoever reads the log of a job that runs: there is one at a time."""
         self._tell = tell
         self._now = now
         self.health = Health()
@@ -94,11 +96,6 @@ class ClusterWatch:
         finally:
             self._waiting.pop(name, None)
             self._notices.pop(name, None)
-
-    @property
-    def waiting(self) -> int:
-        """Jobs that are waited for here."""
-        return len(self._waiting)
 
     # --- The breaker ---
 
