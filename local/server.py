@@ -28,6 +28,8 @@ from local import postgres
 from local.private import past_proxies, private_folder, secret
 
 START_S = 180.0
+PAGE = 200
+"""Most that the API gives at once."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,16 @@ class Server:
         power cut the one slot of a scheduled deployment would be taken for ever, and each of its
         runs cancelled. A run that lives on without its slot harms nobody: polls may overlap.
         """
-        found = self._ask("POST", "v2/concurrency_limits/filter", {"limit": 200})
-        for limit in found:
+        for limit in self._all("v2/concurrency_limits/filter"):
             if limit["name"].startswith("deployment:") and limit["active_slots"]:
                 self._ask("PATCH", f"v2/concurrency_limits/{limit['id']}", {"active_slots": 0})
+
+    def _all(self, path: str) -> list[Any]:
+        """What the API gives in pages, all of it."""
+        found: list[Any] = []
+        while page := self._ask("POST", path, {"limit": PAGE, "offset": len(found)}):
+            found += page
+        return found
 
     def _ask(self, method: str, path: str, body: dict[str, object]) -> Any:
         key = base64.b64encode(self.password.encode()).decode()

@@ -27,6 +27,7 @@ from prefect.states import Cancelled, Crashed
 from blocks.clusters import ClusterWatch
 from host import Host, process_tag
 from tasks.logs import run_log
+from tasks.paging import all_pages
 from tasks.showing import say_in_folder
 from worksets.announcements import of_workset
 from worksets.errors import ClusterUnreachable, Refused, WorksetError, WorksetNotFound
@@ -40,7 +41,6 @@ AGAIN_S: Final = 5.0
 """Seconds between the first two looks at a job that was told to stop; then twice as many."""
 STOPPED: Final = "Stopped"
 """Name of the state of a cancelled run whose workset is cancelled, too."""
-PAGE: Final = 200
 
 
 async def heed_cancelled_runs(here: Host) -> list[str]:
@@ -51,8 +51,10 @@ async def heed_cancelled_runs(here: Host) -> list[str]:
     )
     ours = FlowFilter(name=FlowFilterName(any_=["process_workset"]))
     async with get_client() as client:
-        runs = await client.read_flow_runs(
-            flow_filter=ours, flow_run_filter=by_a_person, limit=PAGE
+        runs = await all_pages(
+            lambda limit, offset: client.read_flow_runs(
+                flow_filter=ours, flow_run_filter=by_a_person, limit=limit, offset=offset
+            )
         )
         for run in runs:
             try:

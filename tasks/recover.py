@@ -19,11 +19,11 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.states import Crashed
 
 from host import Host, host, process_tag
+from tasks.paging import PAGE
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.leases import is_over, may_judge
 from worksets.record import WorksetRecord
 
-PAGE = 200
 OPEN = FlowRunFilterState(
     type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
 )

@@ -10,6 +10,7 @@ import base64
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,6 +32,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from host import Host
 from tasks.logs import run_log
+from tasks.paging import all_pages
 from worksets import overview
 from worksets.gantt import Bar, gantt
 from worksets.pages import queue_page, workset_page
@@ -43,7 +45,6 @@ GANTT_S: Final = 60.0
 """Seconds between two pictures of the last day."""
 PAGE_S: Final = 10.0
 """Seconds after which a page is given up."""
-PAGE: Final = 200
 MOST_RUNS: Final = 2000
 """Runs of the last day that are drawn, the latest first."""
 
@@ -200,13 +201,8 @@ async def _last_day(here: Host) -> tuple[str, str]:
     """A picture of the runs of the last day, as a data URL, and its one line."""
     end = datetime.now(UTC)
     begin = end - DAY
-    found: list[FlowRun] = []
     async with get_client() as client:
-        while len(found) < MOST_RUNS:
-            page = await _runs(client, begin, len(found))
-            found += page
-            if len(page) < PAGE:
-                break
+        found = await all_pages(partial(_runs, client, begin), MOST_RUNS)
     bars = [bar for run in found if (bar := _bar(here, run, end)) is not None]
     begin = min((bar.begin for bar in bars), default=begin)
     svg = gantt(bars, min(begin, end - timedelta(minutes=5)), end)
@@ -214,12 +210,12 @@ async def _last_day(here: Host) -> tuple[str, str]:
     return f"data:image/svg+xml;base64,{data}", f"{len(bars)} runs of the last day, by cluster"
 
 
-async def _runs(client: PrefectClient, since: datetime, offset: int) -> list[FlowRun]:
+async def _runs(client: PrefectClient, since: datetime, limit: int, offset: int) -> list[FlowRun]:
     return await client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=["process_workset"])),
         flow_run_filter=FlowRunFilter(start_time=FlowRunFilterStartTime(after_=since)),
         sort=FlowRunSort.START_TIME_DESC,
-        limit=PAGE,
+        limit=limit,
         offset=offset,
     )
 

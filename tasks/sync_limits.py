@@ -19,9 +19,9 @@ from prefect.exceptions import ObjectAlreadyExists
 
 from host import host
 from tasks.labels import tag_of
+from tasks.paging import all_pages
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 
-PAGE = 200
 CONFIRM_S = 1.0
 """Seconds after which a surplus of slots is looked at again before it is believed."""
 
@@ -137,9 +137,6 @@ class Change:
 
 async def all_limits(client: PrefectClient) -> list[GlobalConcurrencyLimitResponse]:
     """Every limit that the server has, whoever's it is."""
-    found: list[GlobalConcurrencyLimitResponse] = []
-    while True:
-        page = await client.read_global_concurrency_limits(limit=PAGE, offset=len(found))
-        found.extend(page)
-        if len(page) < PAGE:
-            return found
+    return await all_pages(
+        lambda limit, offset: client.read_global_concurrency_limits(limit=limit, offset=offset)
+    )

@@ -43,15 +43,22 @@ class PrefectAPI:
             raise AssertionError(f"{method} {path}: {error} {error.read()[:2000]}") from error
         return json.loads(content) if content else None
 
+    def _all(self, path, body):
+        """What comes in pages, all of it: a test's server is shared by many."""
+        found = []
+        while page := self.post(path, **body, limit=200, offset=len(found)):
+            found += page
+        return found
+
     def run(self, run_id):
         return self.get(f"flow_runs/{run_id}")
 
     def runs(self, flow=None, **filters):
         """Flow runs, of one flow if it is named; the filters are those of the API."""
-        body = {"flow_runs": filters, "limit": 200}
+        body = {"flow_runs": filters}
         if flow:
             body["flows"] = {"name": {"any_": [flow]}}
-        return self.post("flow_runs/filter", **body)
+        return self._all("flow_runs/filter", body)
 
     def runs_of(self, workset_id):
         return self.runs(tags={"all_": [f"workset:{workset_id}"]})
@@ -69,7 +76,7 @@ class PrefectAPI:
         self.post(f"flow_runs/{run_id}/set_state", state=state, force=True)
 
     def limits(self):
-        return self.post("v2/concurrency_limits/filter", limit=200, offset=0)
+        return self._all("v2/concurrency_limits/filter", {})
 
     def deployment(self, name):
         """The deployment FLOW/NAME, or None."""

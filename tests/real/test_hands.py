@@ -126,9 +126,9 @@ except asyncio.CancelledError:
 def polls(site):
     """The deployment of the site's own polls, and its runs that have begun, the oldest first."""
     there = site.prefect.deployment(f"poll_worksets/poll-worksets-{site.name}")
-    found = site.prefect.runs(flow="poll_worksets") if there else []
-    ours = [r for r in found if r["deployment_id"] == there["id"] and r["start_time"]]
-    return there, sorted(ours, key=lambda run: run["start_time"])
+    ours = site.prefect.runs(deployment_id={"any_": [there["id"]]}) if there else []
+    begun = [run for run in ours if run["start_time"]]
+    return there, sorted(begun, key=lambda run: run["start_time"])
 
 
 def test_a_poll_gives_way_to_the_next_and_no_workset_notices(site):

@@ -300,6 +300,30 @@ async def test_what_an_operator_asks_for_is_done(here):
     assert here.db.get("waits").state is State.COMPLETE
 
 
+async def test_a_cancelled_run_is_seen_behind_any_number_of_another_installation(here):
+    """A server is shared, and its API gives two hundred at once, those of the highest ids."""
+    names = {f"stopped-{n}" for n in range(4)}
+    for name in names:
+        here.deliver(name, pipeline="long")
+    four = clusters({"cluster_name": "a", "max_concurrent_worksets": 4})
+    polls = asyncio.create_task(here.poll(**four))
+    await here.until(lambda: len(here.db.list_worksets([State.IN_PROGRESS])) == 4)
+    api, theirs = here.site.prefect, {"workset_id": "x", "settings": f"{here.name}-of-others"}
+    ours = min((here.runs()[f"{name} · attempt 1"] for name in names), key=lambda run: run["id"])
+    before_ours = set()
+    while len(before_ours) < 200:
+        made = api.post("flow_runs/", flow_id=ours["flow_id"], parameters=theirs,
+                        state={"type": "CANCELLED", "name": "Cancelled"})  # fmt: skip
+        before_ours |= {made["id"]} if made["id"] > ours["id"] else set()
+    api.cancel(ours["id"])
+    workset_id = ours["parameters"]["workset_id"]
+    await here.until(lambda: here.db.get(workset_id).state is State.CANCELLED, 20)
+    assert all(api.run(id_)["state"]["name"] == "Cancelled" for id_ in list(before_ours)[:5])
+    for name in names - {workset_id}:
+        await cancel_workset(name, "the test is over", settings=here.name)
+    assert (await polls)["started"] == 4
+
+
 async def test_one_by_hand_is_processed_and_named_and_a_second_time_left_alone(here):
     here.deliver("mine")
     await here.configure()
