@@ -55,11 +55,12 @@ real: $(REAL)/dynamodb/DynamoDBLocal.jar $(REAL)/snakemake/.installed
 	command -v chromium >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
 	command -v tmux >/dev/null || missing="$$missing tmux"; \
 	command -v slurmctld >/dev/null || missing="$$missing slurmctld slurmd slurm-client munge"; \
+	{ command -v slurmdbd && command -v mariadbd; } >/dev/null || missing="$$missing slurmdbd mariadb-server"; \
 	[ -x /usr/sbin/sshd ] || missing="$$missing openssh-server"; \
 	command -v java >/dev/null || missing="$$missing openjdk-17-jre-headless"; \
 	for tool in fastp bwa samtools bcftools; do \
 		command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
-	if [ -z "$$missing" ]; then echo "chromium, tmux, Slurm, OpenSSH, Java, fastp: there"; \
+	if [ -z "$$missing" ]; then echo "chromium, tmux, Slurm with accounting, OpenSSH, Java, fastp: there"; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	else echo "missing, and not to be installed here (apt-get as root is needed):$$missing"; fi

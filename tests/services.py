@@ -37,6 +37,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def stop(process):
+    """End a server of ours, by its pid."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+
 def wait_for_port(port, process, seconds=60):
     deadline = time.monotonic() + seconds
     while True:

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.services import free_port, need, need_root
+from tests import slurmdbd
+from tests.services import free_port, need, need_root, stop
 
 CONF = """
 ClusterName={name}
@@ -40,12 +41,13 @@ MinJobAge=300
 MpiDefault=none
 MailProg=/bin/true
 DefMemPerCPU=100
-AccountingStorageType=accounting_storage/none
+{accounting}
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobcomp
 NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 CPUs=64 RealMemory=64000 State=UNKNOWN
 PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
 """
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
 CGROUP = "CgroupMountpoint=/sys/fs/cgroup\nConstrainRAMSpace=yes\nConstrainSwapSpace=no\n"
 
 
@@ -83,8 +85,8 @@ class Slurm:
 
 
 @contextmanager
-def clusters(folder, *names):
-    """Slurm clusters of these names, and a munged for them."""
+def clusters(folder, *names, accounted=False):
+    """Slurm clusters of these names, and a munged for them; `accounted`: by a slurmdbd, too."""
     tools = ("slurmctld", "slurmd", "sbatch", "munged")
     need_root("Slurm")
     need(all(map(shutil.which, tools)), "Slurm")
@@ -102,11 +104,14 @@ def clusters(folder, *names):
         )  # fmt: skip
         stack.callback(stop, munged)
         stack.callback(socket.unlink, missing_ok=True)
-        yield [stack.enter_context(cluster(folder / name, name, socket)) for name in names]
+        if accounted:
+            dbd = stack.enter_context(slurmdbd.accounting(folder / "slurmdbd", socket))
+        how = dbd.cluster_conf if accounted else NO_ACCOUNTING
+        yield [stack.enter_context(cluster(folder / name, name, socket, how)) for name in names]
 
 
 @contextmanager
-def cluster(folder, name, munge):
+def cluster(folder, name, munge, accounting):
     for part in ("state", "spool"):
         (folder / part).mkdir(parents=True)
     # its cgroups are named after it: two nodes of one name on a machine kill each other's jobs
@@ -114,7 +119,7 @@ def cluster(folder, name, munge):
     conf = folder / "slurm.conf"
     conf.write_text(
         CONF.format(
-            name=name, node=node, folder=folder, munge=munge,
+            name=name, node=node, folder=folder, munge=munge, accounting=accounting,
             ctld_port=free_port(), slurmd_port=free_port(),
         )
     )  # fmt: skip
@@ -135,14 +140,3 @@ def cluster(folder, name, munge):
         time.sleep(0.5)
         stop(slurmd)
         stop(here.slurmctld)
-
-
-def stop(process):
-    """End a server of ours, by its pid."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)

@@ -233,6 +233,52 @@ async def test_placement_heeds_what_the_settings_say_of_clusters(here):
     assert why.startswith("fair: $2.00 run + $0 transfer; free would cost $0, but free: drained")
 
 
+async def test_placement_weighs_where_the_data_is_and_what_a_wish_is_worth(here):
+    """Regions, the price of a transfer and of a wish, as the settings give them."""
+    two = clusters(
+        {"cluster_name": "far", "price_per_vcpu_hour": 1.0, "region": "us-east-1"},
+        {"cluster_name": "near", "price_per_vcpu_hour": 1.5, "region": "us-west-2"},
+    )
+    pipelines = {"germline": {**SETTINGS["pipelines"]["germline"], "vcpu_hours_base": 2}}
+    place = {"regions": {(here.folder / "in").as_uri(): "us-west-2"}}
+
+    async def placed(name, prefers=None, size=10, **placement):
+        here.deliver(name, preferred_cluster=prefers)
+        reads = here.folder / "in" / name / "a.fq"
+        reads.write_bytes(b"@" * size)
+        os.utime(reads, (0, 0))
+        await here.poll(**two, pipelines=pipelines, placement={**place, **placement})
+        record = here.db.get(name)
+        return record.cluster_name, record.placement_reason
+
+    assert (await placed("moves"))[0] == "far", "ten bytes cost nothing"
+    # 2000 bytes, at a million dollars a GB
+    where, why = await placed("stays", size=2000, transfer_usd_per_gb=1_000_000)
+    assert where == "near" and "far would cost $4.00" in why
+    assert (await placed("wishes", "near"))[0] == "near", "five dollars are the default"
+    assert (await placed("in-vain", "near", affinity_discount_usd=0.5))[0] == "far"
+
+
+async def test_what_a_workset_will_take_is_reckoned_from_the_pipelines_table(here):
+    table = {"vcpus": 2, "memory_gb": 1, "memory_gb_per_gb": 1000, "vcpu_hours_base": 1,
+             "vcpu_hours_per_gb": 1000, "vcpu_hours_per_sample": 2, "vcpu_hours_per_coverage": 0.1,
+             "default_coverage": 10, "storage_factor": 100}  # fmt: skip
+    here.deliver("w")
+    (here.folder / "in" / "w" / "a.fq").write_bytes(b"@" * 1_000_000)
+    os.utime(here.folder / "in" / "w" / "a.fq", (0, 0))
+    large = clusters({"cluster_name": "a", "vcpus_per_workset": 4, "memory_gb_per_workset": 8})
+    pipelines = {"germline": {**SETTINGS["pipelines"]["germline"], **table}}
+    await here.poll(**large, pipelines=pipelines)
+    found = here.db.get("w").estimates
+    assert (found.vcpus, found.memory_gb, found.storage_gb) == (2, 2.0, 0.1)
+    assert found.vcpu_hours == pytest.approx(1 + 1 + 2 + 0.1 * 10)
+    await here.configure(**large, pipelines=pipelines, processor={"enable_validation": False})
+    here.deliver("unseen", reads=False)
+    await poll_worksets(settings=here.name, until_done=True)
+    unseen = here.db.get("unseen")
+    assert unseen.failed_step == "stage", "without validation it is the job that misses the file"
+
+
 @pytest.mark.parametrize(
     ("limits", "most"),
     [
