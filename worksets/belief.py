@@ -100,12 +100,14 @@ class Verdict:
     """What is believed now.
 
     `seal`: the attempt is to be taken away from a job that never began, and looked at once more,
-    before anything is done about it.
+    before anything is done about it. `cleans`: what its steps have left in the queue is to be
+    cancelled.
     """
 
     status: JobStatus
     after: Belief
     seal: bool = False
+    cleans: bool = False
 
 
 NOTHING: Final = Belief()
@@ -180,6 +182,18 @@ def believe(
     return Verdict(
         _gone(name, word, seen, note), Belief(seen, since, told_end), seal=not seen.claimed
     )
+
+
+def heeding(verdict: Verdict, left: int) -> Verdict:
+    """The verdict, where `left` jobs that its steps have handed in are still there.
+
+    They work in its folder: before they are gone, nothing of it is at its end.
+    """
+    if not left or not verdict.status.over:
+        return verdict
+    note = f"it has ended, and {left} {'job' if left == 1 else 'jobs'} that it handed in have not"
+    running = JobStatus(verdict.status.name, Phase.RUNNING, verdict.status.steps, note)
+    return Verdict(running, verdict.after, cleans=True)
 
 
 def _gone(name: str, word: Word | None, seen: Markers, note: str) -> JobStatus:

@@ -222,7 +222,7 @@ class Slurm:
                 if not job.hidden_until:
                     job.hidden_until = now_s + self.world.rng.uniform(1, 50)
         return "".join(
-            f"{job.id}|{job.name}|{job.state}|{job.reason}\n"
+            f"{job.id}|{job.name}|{job.state}|{job.reason}|\n"
             for job in self.jobs
             if not job.forgotten and now_s >= job.hidden_until
         )

@@ -226,9 +226,9 @@ JOB = f"steps {packed('stage')}\njob {packed('7')}\nclaimed\n"
     [
         ("", f"steps {packed('stage')}\nclaimed\n", Phase.RUNNING),
         # only its twin is listed, which found the attempt claimed
-        ("8|w.a1|FAILED|NonZeroExitCode\n", JOB, Phase.RUNNING),
-        ("7|w.a1|NODE_FAIL|None\n", JOB, Phase.RUNNING),
-        ("7|w.a1|CANCELLED|None\n", f"{JOB}cancelled\n", Phase.VANISHED),
+        ("8|w.a1|FAILED|NonZeroExitCode|\n", JOB, Phase.RUNNING),
+        ("7|w.a1|NODE_FAIL|None|\n", JOB, Phase.RUNNING),
+        ("7|w.a1|CANCELLED|None|\n", f"{JOB}cancelled\n", Phase.VANISHED),
         ("", f"steps {packed('stage')}\nsealed\nclaimed\n", Phase.VANISHED),
     ],
 )
@@ -253,7 +253,7 @@ def test_what_a_look_has_seen_is_as_old_as_the_look(monkeypatch):
         blocks.clusters.slurm.cluster, "time", SimpleNamespace(monotonic=lambda: clock[0])
     )
     cluster = Told(cluster_name="a", work_folder="/w")
-    cluster.transport = Slow(squeue="7|w.a1|COMPLETED|None\n", markers=f"@ w.a1\n{JOB}")
+    cluster.transport = Slow(squeue="7|w.a1|COMPLETED|None|\n", markers=f"@ w.a1\n{JOB}")
     cluster._prepared = True
     assert cluster.observe(["w.a1"])["w.a1"].phase is Phase.RUNNING
     clock[0] += 20

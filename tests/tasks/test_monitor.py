@@ -23,7 +23,7 @@ def told(monkeypatch, caplog):
 
 def status(reason):
     state = reason if reason.isupper() else "PENDING"
-    said = word(parse_squeue(f"7|w1.i-x.a1|{state}|{reason}\n")["w1.i-x.a1"])
+    said = word(parse_squeue(f"7|w1.i-x.a1|{state}|{reason}|\n")["w1.i-x.a1"])
     return believe(NOTHING, "w1.i-x.a1", said, Markers(), 0, 60).status
 
 

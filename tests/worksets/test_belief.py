@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worksets.belief import NOTHING, Belief, Markers, Word, believe, grown
+from worksets.belief import NOTHING, Belief, Markers, Word, believe, grown, heeding
 from worksets.errors import ErrorCategory
 from worksets.jobs import Phase
 from worksets.record import STEPS, Step
@@ -93,6 +93,22 @@ def test_evidence_only_grows(story):
         for mark in before.status.steps:
             assert mark.step in seen
             assert mark.exit_code is None or seen[mark.step].exit_code is not None
+
+
+@given(looks, st.lists(st.integers(0, 2), min_size=12, max_size=12))
+def test_while_jobs_that_it_handed_in_are_there_nothing_is_at_its_end(story, left):
+    """And they change nothing else: neither what is believed, nor what comes after them."""
+    belief, now = NOTHING, 1000.0
+    for (wait_s, word, markers), alone, many in zip(story, told(*story), left, strict=False):
+        now += wait_s
+        verdict = heeding(believe(belief, "j", word, markers, now, LATE_S), many)
+        belief = verdict.after
+        assert belief == alone.after
+        if not many or not alone.status.over:
+            assert verdict == alone
+        else:
+            assert verdict.cleans and verdict.status.phase is Phase.RUNNING
+            assert verdict.status.steps == alone.status.steps and not verdict.seal
 
 
 @given(looks)

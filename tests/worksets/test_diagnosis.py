@@ -21,6 +21,7 @@ from worksets.errors import ErrorCategory as C
 
 # tool, a last line as it is printed, class, what ran out
 SAID = [
+    ("worksets", "it ended before the jobs that it had handed in: 17 18_1", C.CONFIGURATION, ""),
     ("Slurm", "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have been OOM Killed.", C.RESOURCE, "memory"),
     ("Slurm", "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.batch cgroup.", C.RESOURCE, "memory"),
     ("Slurm", "slurmstepd: error: *** JOB 12 ON node1 CANCELLED AT 2026-11-01T10:00:00 DUE TO TIME LIMIT ***", C.RESOURCE, "time"),

@@ -19,6 +19,7 @@ from blocks.clusters.slurm.refusals import refusal
 from blocks.clusters.slurm.script import (
     SUBMITTING,
     accounting_shell,
+    cancel_left_shell,
     cancel_shell,
     clean_shell,
     framed,
@@ -36,6 +37,7 @@ from blocks.clusters.slurm.states import (
     no_nodes,
     nodes_of,
     of_claimant,
+    parse_left,
     parse_markers,
     parse_nodes,
     parse_sacct,
@@ -43,7 +45,7 @@ from blocks.clusters.slurm.states import (
     word,
 )
 from blocks.clusters.slurm.transport import LocalTransport, MayHaveReached, Result
-from worksets.belief import NOTHING, Belief, Markers, Verdict, Word, believe
+from worksets.belief import NOTHING, Belief, Markers, Verdict, Word, believe, heeding
 from worksets.capacity import ClusterView
 from worksets.errors import (
     ClusterUnreachable,
@@ -52,7 +54,7 @@ from worksets.errors import (
     WorksetError,
 )
 from worksets.events import Exhausted
-from worksets.jobs import JobSpec, JobStatus, Phase, is_of
+from worksets.jobs import JobSpec, JobStatus, Phase, is_of, job_name
 from worksets.record import Step
 
 PROGRAMS: Final = (
@@ -106,6 +108,11 @@ class SlurmCluster(Cluster):
         description="For so long the shared file system may not show a node's file, and Slurm not "
         "know a job, s: an end without its marker is believed after it",
     )
+    tag_jobs: bool = Field(
+        True,
+        description="Jobs that a step hands in bear its job's name as their wckey, by which they "
+        "are found and cancelled; False where wckeys are the site's own",
+    )
     availability_zone: str = Field("", description="Availability zone in which it is")
 
     _prepared: bool = PrivateAttr(default=False)
@@ -135,7 +142,9 @@ class SlurmCluster(Cluster):
         files = {
             paths.manifest: spec.manifest.model_dump_json(),
             f"{job}/steps": " ".join(step.step.value for step in spec.steps),
-            f"{job}/job.sh": job_script(spec, job.rpartition("/")[0], paths.work_dir, self.umask),
+            f"{job}/job.sh": job_script(
+                spec, job.rpartition("/")[0], paths.work_dir, self.umask, self.tag_jobs
+            ),
         }
         shell = submit_shell(
             [job, paths.inputs, paths.results],
@@ -144,6 +153,7 @@ class SlurmCluster(Cluster):
             self._sbatch(spec, job),
             self.umask,
             self.environment,
+            [job_name(spec.home, attempt) for attempt in range(1, spec.attempt)],
         )
         what = f"{spec.name} on {self.cluster_name}"
         try:
@@ -212,7 +222,8 @@ class SlurmCluster(Cluster):
     def observe(self, names: Collection[str]) -> dict[str, JobStatus]:
         self._prepare()
         began = time.monotonic()
-        listed = parse_squeue(self._ask("squeue", join((*SQUEUE, "--me"))))
+        said = self._ask("squeue", join((*SQUEUE, "--me")))
+        listed, left = parse_squeue(said), parse_left(said)
         words = {name: word(listed.get(name)) for name in names}
         rest = [name for name in names if not _active(words[name])]
         found = self._markers(rest) if rest else {}
@@ -226,20 +237,26 @@ class SlurmCluster(Cluster):
             if over := [name for name in unknown if words[name] is not None]:
                 # they may have ended since their markers were read: those come after the word
                 found |= self._markers(over)
-        seen = {name: self._believed(name, words[name], found.get(name), began) for name in names}
+        seen = {
+            name: self._believed(name, words[name], found.get(name), began, left[name])
+            for name in names
+        }
         if never_began := [name for name, verdict in seen.items() if verdict.seal]:
             found |= self._markers(never_began, seal=True)
             for name in never_began:
                 seen[name] = self._believed(name, words[name], found[name], began)
+        if to_clean := [name for name, verdict in seen.items() if verdict.cleans]:
+            self._ask("cancelling what jobs have left in the queue", cancel_left_shell(to_clean))
         return {name: verdict.status for name, verdict in seen.items()}
 
     def _believed(
-        self, name: str, said: Word | None, found: Markers | None, began: float
+        self, name: str, said: Word | None, found: Markers | None, began: float, left: int = 0
     ) -> Verdict:
         before = self._beliefs.get(name, NOTHING)
         late_s = self.files_late_seconds
         now = time.monotonic()
         verdict = believe(before, name, said, found or Markers(), now, late_s, began)
+        verdict = heeding(verdict, left)
         if verdict.status.over or verdict.status.phase is Phase.ABSENT:
             self._beliefs.pop(name, None)
         else:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from shlex import join, quote
 
 from worksets.jobs import JobSpec, StepCommand
+from worksets.record import Step
 
 EARLIER_OR_TWICE = 75
 """Exit code of a job that found its attempt claimed or sealed already: it ran nothing."""
@@ -20,8 +21,13 @@ TERMINATED = 143
 SUBMITTING = "@submitting"
 
 
-def job_script(spec: JobSpec, jobs: str, work_dir: str, umask: str = "027") -> str:
+def job_script(
+    spec: JobSpec, jobs: str, work_dir: str, umask: str = "027", tag_jobs: bool = True
+) -> str:
     """The batch script of an attempt: it claims the attempt, then runs its steps in order.
+
+    `tag_jobs`: what its steps hand in to Slurm bears the attempt's name as its wckey, and the run
+    step has failed while any of that is still there.
 
     `jobs` is the folder with one folder `aN` an attempt. `mkdir` of `claim` is the claim: of two
     jobs of one attempt the second ends at once, and the claims of earlier attempts are taken
@@ -50,6 +56,7 @@ def job_script(spec: JobSpec, jobs: str, work_dir: str, umask: str = "027") -> s
         "stopped=",
         "trap 'stopped=1' TERM",
         f"cd {quote(work_dir)} || exit 74",
+        *(_tagged(spec.name) if tag_jobs else ()),
     ]
     for step in spec.steps:
         name = step.step.value
@@ -60,6 +67,7 @@ def job_script(spec: JobSpec, jobs: str, work_dir: str, umask: str = "027") -> s
             *_before(step),
             f'{join(step.argv)} </dev/null >>"$J/{name}.log" 2>&1; code=$?',
             *_after(step),
+            *(_none_left(spec.name) if tag_jobs and step.step is Step.RUN else ()),
             # it may have ended well or have left off: it runs again, and what is done stays done
             f'[ -z "$stopped" ] || [ $code -ne 0 ] || {{ code={TERMINATED}; told=; }}',
             # no marker rather than one without a time: a signal may have reached `date`, too
@@ -99,6 +107,24 @@ def _after(step: StepCommand) -> list[str]:
     ]
 
 
+def _tagged(name: str) -> list[str]:
+    """sbatch, salloc and srun give a job the wckey that stands in the environment."""
+    return [f"export {command}_WCKEY={quote(name)}" for command in ("SBATCH", "SALLOC", "SLURM")]
+
+
+def _none_left(name: str) -> list[str]:
+    """A step that ends well while jobs that it has handed in are there has not waited for them."""
+    states = "PENDING,CONFIGURING,RUNNING,SUSPENDED"
+    listed = f"squeue -h -a --me -t {states} -o '%w|%i' 2>/dev/null"
+    return [
+        f"left=; [ $code -ne 0 ] || left=$({listed} | grep -F {quote(f'{name}|')} | cut -d'|' -f2)",
+        '[ -z "$left" ] || {',
+        f"  code={NO_RECEIPT}; told=",
+        '  echo "it ended before the jobs that it had handed in:" $left >>"$J/run.log"',
+        "}",
+    ]
+
+
 def submit_shell(
     folders: Sequence[str],
     files: Mapping[str, str],
@@ -106,8 +132,11 @@ def submit_shell(
     sbatch: Sequence[str],
     umask: str = "027",
     environment: Mapping[str, str] | None = None,
+    earlier: Iterable[str] = (),
 ) -> str:
     """The shell that makes folders and files and hands the job in, last of all.
+
+    What attempts before it (`earlier`) have left in the queue is cancelled first.
 
     It prints `SUBMITTING` before that: without it, certainly nothing was handed in.
     """
@@ -115,6 +144,7 @@ def submit_shell(
     for path, text in files.items():
         lines.append(f"printf %s {quote(text)} > {quote(path + '.new')}")
         lines.append(f"mv {quote(path + '.new')} {quote(path)}")
+    lines += _cancels(earlier)
     # Slurm hands on what sbatch is started with
     lines += [f"export {key}={quote(value)}" for key, value in (environment or {}).items()]
     lines += [
@@ -148,6 +178,16 @@ def cancel_shell(job: str, name: str, grace_s: float, for_good: bool) -> str:
         "fi",
     ]
     return "\n".join([*lines, ""])
+
+
+def cancel_left_shell(names: Iterable[str]) -> str:
+    """The shell that cancels what the steps of these jobs have handed in."""
+    return "\n".join([*_cancels(names), ""])
+
+
+def _cancels(names: Iterable[str]) -> Iterable[str]:
+    # one that has ended meanwhile is none to speak of; the next look says whether any is there
+    return (f"scancel --me --wckey={quote(name)} 2>/dev/null || :" for name in names)
 
 
 def clean_shell(keep: str) -> str:

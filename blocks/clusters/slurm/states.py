@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +24,7 @@ from worksets.events import Exhausted
 from worksets.jobs import Phase
 from worksets.record import Exported, Step
 
-SQUEUE: Final = ("squeue", "-h", "-a", "-t", "all", "-o", "%i|%j|%T|%r")
+SQUEUE: Final = ("squeue", "-h", "-a", "-t", "all", "-o", "%i|%j|%T|%r|%w")
 SINFO: Final = ("sinfo", "-h", "-N", "-o", "%N|%m|%T|%C|%P")
 
 ENDED: Final[dict[str, tuple[ErrorCategory | None, str]]] = {
@@ -72,14 +73,32 @@ class Listed:
 def parse_squeue(text: str) -> dict[str, Listed]:
     """Jobs by name from `SQUEUE`'s output; a line that is none of its form is passed over."""
     found: dict[str, list[tuple[str, str, str]]] = {}
-    for line in text.splitlines():
-        fields = line.strip().split("|")
-        if len(fields) == 4:
-            found.setdefault(fields[1], []).append((fields[0], fields[2], fields[3]))
+    for id_, name, state, reason, _ in _jobs(text):
+        found.setdefault(name, []).append((id_, state, reason))
     return {
         name: Listed(tuple(job[1:] for job in jobs), frozenset(job[0] for job in jobs))
         for name, jobs in found.items()
     }
+
+
+def parse_left(text: str) -> Counter[str]:
+    """How many jobs that a job's steps have handed in are still there, by the job's name.
+
+    From `SQUEUE`'s output. One that is only completing has no process that could write a file.
+    """
+    return Counter(
+        tag
+        for _, name, state, _, tag in _jobs(text)
+        if tag != name and state not in ENDED and state != "COMPLETING"
+    )
+
+
+def _jobs(text: str) -> Iterable[list[str]]:
+    """Id, name, state, reason and wckey of each job."""
+    for line in text.splitlines():
+        fields = line.strip().split("|")
+        if len(fields) == 5:
+            yield fields
 
 
 def parse_sacct(text: str) -> dict[str, Listed]:
@@ -88,7 +107,7 @@ def parse_sacct(text: str) -> dict[str, Listed]:
     for line in text.splitlines():
         fields = line.rstrip("|").split("|")
         if len(fields) == 3 and (state := fields[2].strip().partition(" ")[0]) in ENDED:
-            ended.append(f"{fields[0]}|{fields[1]}|{state}|accounting")
+            ended.append(f"{fields[0]}|{fields[1]}|{state}|accounting|")
     return parse_squeue("\n".join(ended))
 
 

@@ -85,17 +85,37 @@ def fake(tmp_path):
 @pytest.mark.parametrize("state", ACTIVE)
 def test_a_job_in_no_state_of_ending_is_left_alone(fake, state):
     fake.began()
-    fake.says("squeue", f"7|w.a1|{state}|None\n")
+    fake.says("squeue", f"7|w.a1|{state}|None|\n")
     assert fake.look().phase is (Phase.QUEUED if state == "PENDING" else Phase.RUNNING)
 
 
 @pytest.mark.parametrize("state", ENDED)
 def test_a_job_that_ended_without_a_marker_says_why(fake, state):
     fake.began()
-    fake.says("squeue", f"7|w.a1|{state}|Some reason (of it)\n")
+    fake.says("squeue", f"7|w.a1|{state}|Some reason (of it)|\n")
     seen = fake.look()
     assert seen.phase is Phase.VANISHED and seen.failed_step == "run" and state in seen.note
     assert seen.category is (ENDED[state][0] or ErrorCategory.TRANSIENT)
+
+
+def test_what_a_job_has_left_in_the_queue_is_cancelled_and_it_ends_after_that(fake):
+    fake.began()
+    job, log = fake.cluster.job_dir("w.a1"), fake.bin / "told"
+    marker = '{"at":"2026-01-01T00:00:00+00:00","code":137}'
+    subprocess.run(["sh", "-c", 'echo "$1" > "$0/run.exit"', job, marker], check=True)
+    fake.says("scancel", then=f'echo "$@" >> {log}')
+    ended, another = "7|w.a1|FAILED|None|\n", "9|own|RUNNING|None|w.a10\n"
+    for child, still in [
+        ("8|rule|PENDING|Priority|w.a1\n8_1|rule|RUNNING|None|w.a1\n", 2),
+        ("8|rule|COMPLETED|None|w.a1\n8_1|rule|RUNNING|None|w.a1\n", 1),
+    ]:
+        fake.says("squeue", ended + child + another)
+        seen = fake.look()
+        assert seen.phase is Phase.RUNNING and f"and {still} job" in seen.note
+        assert log.read_text().splitlines()[-1] == "--me --wckey=w.a1"
+    log.unlink()
+    fake.says("squeue", f"{ended}8_1|rule|COMPLETING|None|w.a1\n{another}")
+    assert fake.look().phase is Phase.ENDED and not log.exists()
 
 
 @pytest.mark.parametrize("said", ["NODE_FAIL", "OUT_OF_MEMORY", "CANCELLED by 0", "TIMEOUT"])

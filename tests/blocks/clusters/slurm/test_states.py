@@ -40,13 +40,13 @@ ACTIVE = [
 
 @pytest.mark.parametrize("state", ACTIVE)
 def test_a_state_that_is_no_known_end_is_no_end(state):
-    listed = parse_squeue(f"17|w1.a1|{state}|None\n")["w1.a1"]
+    listed = parse_squeue(f"17|w1.a1|{state}|None|\n")["w1.a1"]
     assert listed.active and listed.waits == (state == "PENDING")
 
 
 @pytest.mark.parametrize("state", ENDED)
 def test_an_end_is_a_word_with_its_class(state):
-    said = word(parse_squeue(f"17|w1.a1|{state}|Reason\n")["w1.a1"])
+    said = word(parse_squeue(f"17|w1.a1|{state}|Reason|\n")["w1.a1"])
     assert said.phase is Phase.ENDED and state in said.note
     resource = state in ("OUT_OF_MEMORY", "TIMEOUT", "DEADLINE")
     expected = ErrorCategory.RESOURCE if resource else ErrorCategory.TRANSIENT
@@ -54,15 +54,15 @@ def test_an_end_is_a_word_with_its_class(state):
 
 
 def test_why_a_job_waits_is_in_its_word():
-    assert word(parse_squeue("17|w1.a1|PENDING|Priority\n")["w1.a1"]) == Word(
+    assert word(parse_squeue("17|w1.a1|PENDING|Priority|\n")["w1.a1"]) == Word(
         Phase.QUEUED, "Priority"
     )
-    held = word(parse_squeue("17|w1.a1|PENDING|JobHeldAdmin\n")["w1.a1"])
+    held = word(parse_squeue("17|w1.a1|PENDING|JobHeldAdmin|\n")["w1.a1"])
     assert "ask for its release" in held.stuck
 
 
 def test_one_active_job_of_a_name_outweighs_its_ended_twin():
-    text = "17|w1.a1|FAILED|NonZeroExitCode\n18|w1.a1|RUNNING|None\n19|other|PENDING|Priority\n"
+    text = "17|w1.a1|FAILED|NonZeroExitCode|\n18|w1.a1|RUNNING|None|\n19|other|PENDING|Priority|\n"
     assert parse_squeue(text)["w1.a1"].active and parse_squeue(text)["other"].waits
 
 
