@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, TypeVar, cast
 
 from prefect.blocks.core import Block
+from prefect.settings import PREFECT_API_URL
 
 from blocks.clusters import Cluster
 from blocks.folders import LocalSource, Source
@@ -26,10 +27,14 @@ async def load(reference: str, kind: type[B]) -> B:
     try:
         block = await Block.aload(reference)
     except ValueError as error:
-        raise ConfigurationError(
-            f"there is no block {reference}: {error}; save it first, in Prefect's UI, or with its "
-            f"settings file: worksets apply"
-        ) from error
+        if PREFECT_API_URL.value():
+            what = "save it first, in Prefect's UI, or with its settings file: worksets apply"
+        else:
+            what = (
+                "PREFECT_API_URL is not set, so Prefect has asked a temporary server, which knows "
+                "none; set it (worksets ui --settings FILE starts a server and prints it)"
+            )
+        raise ConfigurationError(f"there is no block {reference} ({error}): {what}") from None
     if not isinstance(block, kind):
         raise ConfigurationError(f"the block {reference} is not a {kind.__name__}")
     return block

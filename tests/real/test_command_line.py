@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.real.conftest import ROOT
 from worksets.record import State
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -77,3 +78,17 @@ def test_apply_says_what_changed(site):
     assert named.returncode == 0, named.stderr
     (shown,) = json.loads(named.stdout)
     assert shown["limit"] == 7, "the block's name does as well as the file"
+
+
+def test_a_flow_without_a_server_says_in_one_line_what_is_missing(tmp_path):
+    """F10: Prefect asks a temporary server then, which knows no settings."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    flow = "import asyncio, flows.poll_worksets as f; asyncio.run(f.poll_worksets(cycles=1))"
+    done = subprocess.run(
+        [sys.executable, "-c", flow], cwd=ROOT, env=env | {"HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if line.startswith("worksets.errors")]
+    assert len(said) == 1 and "PREFECT_API_URL is not set" in said[0]
+    assert "worksets ui --settings FILE" in said[0]
+    assert done.stderr.count("Traceback") == 1, "the block that is missing is no second one"
