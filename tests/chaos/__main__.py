@@ -19,6 +19,8 @@ from tests.chaos.installation import LIMITS, Installation
 
 SETTLE_S = 300
 """Seconds after the last fault in which every workset must have come to its end."""
+RESUMED_S = 20
+"""Seconds after which an operator resumes the nodes that a killed slurmctld has drained."""
 BESIDE_S = 120
 """Seconds in which worksets must be complete while the share beside them hangs, and only that."""
 SLOTS = """
@@ -118,6 +120,7 @@ class Chaos:
     def run(self, minutes):
         end = time.monotonic() + 60 * minutes
         next_workset = next_fault = time.monotonic() + 3
+        next_resumed = time.monotonic() + RESUMED_S
         while (now := time.monotonic()) < end:
             if now >= next_workset and now < end - 10:
                 self.rng.choice(self.installations).arrive(self.rng)
@@ -125,6 +128,9 @@ class Chaos:
             if now >= next_fault:
                 self.fault()
                 next_fault = now + self.rng.uniform(2, 7)
+            if now >= next_resumed:
+                self.resume_nodes()
+                next_resumed = now + RESUMED_S
             self.tend()
             time.sleep(0.2)
         self.tend(everything=True)
