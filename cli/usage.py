@@ -1,4 +1,4 @@
-"""`worksets usage`: what was used, by customer, pipeline or cluster, as the steps' markers say."""
+"""`worksets usage`: what was used, as the clusters' accounting says, or the steps' markers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -13,12 +14,23 @@ from cyclopts import Parameter
 
 from cli import output
 from cli.options import COMMON, Common
+from cli.site import Site
 from worksets.capacity import ClusterView
+from worksets.errors import WorksetError
+from worksets.jobs import job_name
 from worksets.record import Step, StepRun, WorksetRecord
 from worksets.texts import line
+from worksets.used import Used, by_markers
 
 By = Literal["customer", "pipeline", "cluster"]
-COLUMNS: Final = ["worksets", "attempts", "failed_runs", "hours", "vcpu_hours", "usd"]
+COLUMNS: Final = [
+    "worksets", "attempts", "failed_runs", "jobs", "hours", "vcpu_hours", "cpu_hours", "busy",
+    "peak_gb", "usd", "told_by",
+]  # fmt: skip
+SHOWN: Final = ["worksets", "failed_runs", "vcpu_hours", "busy", "peak_gb", "usd"]
+"""Those that a terminal of 80 columns has room for."""
+Accounts = Mapping[str, Mapping[str, Used]]
+"""By cluster, and by the name of an attempt's job: what the cluster's own accounting says."""
 
 
 def usage(
@@ -27,27 +39,34 @@ def usage(
     since: Annotated[datetime | None, Parameter(name="--from")] = None,
     until: Annotated[datetime | None, Parameter(name="--to")] = None,
     as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
+    ask: bool = True,
     common: Common = COMMON,
 ) -> int:
-    """What was used: hours of jobs, vCPU-hours, and dollars at the clusters' prices.
+    """What was used: hours, vCPU-hours set aside and busy, memory, and dollars.
 
-    Counted are the steps that have ended, by the times of their markers; the vCPUs are those that a
-    workset may use on its cluster.
+    Slurm's accounting (sacct) counts, with the jobs that workflow engines have handed in. Where
+    there is none, the markers of the steps do, with the vCPUs that a workset may use on its
+    cluster. Dollars are vCPU-hours at the cluster's price of now.
 
     Parameters
     ----------
     by:
         customer, pipeline or cluster.
     since:
-        Only steps that ended from then on (ISO 8601; without a zone: UTC).
+        Only what ended from then on (ISO 8601; without a zone: UTC).
     until:
-        Only steps that ended before then.
+        Only what ended before then.
     as_csv:
         Print CSV.
+    ask:
+        Ask the clusters' accounting; else the markers count alone.
     """
     site = common.site()
+    records = site.db.list_worksets()
     views = {view.name: view for view in site.views()}
-    rows = summed(site.db.list_worksets(), views, by, _utc(since), _utc(until))
+    begin, end = _utc(since), _utc(until)
+    accounts = _accounts(site, records, begin, end) if ask else {}
+    rows = summed(records, views, by, begin, end, accounts)
     if common.json:
         output.as_json(rows)
     elif as_csv:
@@ -55,10 +74,42 @@ def usage(
         writer.writeheader()
         writer.writerows(rows)
     elif rows:
-        output.table(rows, [by, *COLUMNS])
+        output.table(rows, [by, *SHOWN])
     else:
         output.note("nothing was used")
     return 0
+
+
+def _accounts(
+    site: Site, records: Iterable[WorksetRecord], since: datetime | None, until: datetime | None
+) -> Accounts:
+    """What the clusters' accounting says; of one that does not answer, nothing, and it is told."""
+    now = site.db.now()
+    begin = since or min((record.created_at for record in records), default=now)
+    found = {}
+    for cluster in site.clusters:
+        name = cluster.cluster_name
+        try:
+            said = site.cluster(name).used(begin, until or now)
+        except WorksetError as error:
+            output.note(f"{name}: by markers, for its accounting did not answer: {error}")
+            continue
+        if said is not None:
+            found[name] = said
+    return found
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What one attempt took on one cluster."""
+
+    workset_id: str
+    number: int
+    hours: float
+    failed: bool
+    used: Used
+    usd: float
+    accounted: bool
 
 
 def summed(
@@ -67,48 +118,78 @@ def summed(
     by: By,
     since: datetime | None = None,
     until: datetime | None = None,
+    accounts: Accounts | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each customer, pipeline or cluster, by name, and the sum of all as the last.
 
-    A step runs on its cluster's `vcpus_per_workset`; on a cluster that the settings do not know
-    any more, on one, for nothing.
+    Where `accounts` says nothing of an attempt, its steps ran on their cluster's
+    `vcpus_per_workset`; on a cluster that the settings do not know any more, on one, for nothing.
     """
-    runs: defaultdict[str, list[tuple[str, StepRun]]] = defaultdict(list)
+    rows: defaultdict[str, list[_Attempt]] = defaultdict(list)
     for record in records:
-        for one in record.step_runs:
-            if (since and one.ended_at < since) or (until and one.ended_at >= until):
-                continue
-            key = {
-                "customer": record.customer_id,
-                "pipeline": record.pipeline,
-                "cluster": one.cluster_name,
-            }[by]
-            runs[line(key)].append((record.workset_id, one))
-    rows = [_row(by, name, found, clusters) for name, found in sorted(runs.items())]
-    if rows:
-        everything = [pair for found in runs.values() for pair in found]
-        rows.append(_row(by, "all", everything, clusters))
-    return rows
+        for cluster, attempt in _attempts(record, clusters, since, until, accounts or {}):
+            key = {"customer": record.customer_id, "pipeline": record.pipeline, "cluster": cluster}
+            rows[line(key[by])].append(attempt)
+    found = [_row(by, name, attempts) for name, attempts in sorted(rows.items())]
+    if found:
+        everything = [attempt for attempts in rows.values() for attempt in attempts]
+        found.append(_row(by, "all", everything))
+    return found
 
 
-def _row(
-    by: str, name: str, runs: list[tuple[str, StepRun]], clusters: Mapping[str, ClusterView]
-) -> dict[str, Any]:
-    hours = vcpu_hours = usd = 0.0
-    for _, one in runs:
-        took = (one.ended_at - one.started_at).total_seconds() / 3600
-        view = clusters.get(one.cluster_name)
+def _attempts(
+    record: WorksetRecord,
+    clusters: Mapping[str, ClusterView],
+    since: datetime | None,
+    until: datetime | None,
+    accounts: Accounts,
+) -> Iterable[tuple[str, _Attempt]]:
+    """Each attempt of a workset on each cluster, with what it took in that time."""
+    runs: defaultdict[tuple[str, int], list[StepRun]] = defaultdict(list)
+    for run in record.step_runs:
+        if not (since and run.ended_at < since) and not (until and run.ended_at >= until):
+            runs[run.cluster_name, run.attempt].append(run)
+    names = {number: job_name(record.home, number) for number in range(1, record.attempt + 1)}
+    # one whose job was killed before any step of it had ended was set aside for all the same
+    for cluster, account in accounts.items():
+        for number, name in names.items():
+            if name in account:
+                runs[cluster, number] = runs[cluster, number]
+    for (cluster, number), steps in runs.items():
+        view = clusters.get(cluster)
         vcpus, price = (view.vcpus_per_workset, view.price_per_vcpu_hour) if view else (1, 0.0)
-        hours, vcpu_hours = hours + took, vcpu_hours + took * vcpus
-        usd += took * vcpus * price
+        said = accounts.get(cluster, {}).get(names.get(number, ""))
+        used = by_markers(steps, vcpus) if said is None else said
+        yield (
+            cluster,
+            _Attempt(
+                record.workset_id,
+                number,
+                sum((run.ended_at - run.started_at).total_seconds() for run in steps) / 3600,
+                any(run.exit_code != 0 for run in steps if run.step is Step.RUN),
+                used,
+                used.vcpu_hours * price,
+                said is not None,
+            ),
+        )
+
+
+def _row(by: str, name: str, attempts: list[_Attempt]) -> dict[str, Any]:
+    used = sum((attempt.used for attempt in attempts), Used())
+    sources = {"accounting" if attempt.accounted else "markers" for attempt in attempts}
     return {
         by: name,
-        "worksets": len({id_ for id_, _ in runs}),
-        "attempts": len({(id_, one.attempt) for id_, one in runs}),
-        "failed_runs": sum(one.exit_code != 0 for _, one in runs if one.step is Step.RUN),
-        "hours": round(hours, 3),
-        "vcpu_hours": round(vcpu_hours, 3),
-        "usd": round(usd, 2),
+        "worksets": len({attempt.workset_id for attempt in attempts}),
+        "attempts": len(attempts),
+        "failed_runs": sum(attempt.failed for attempt in attempts),
+        "jobs": used.jobs,
+        "hours": round(sum(attempt.hours for attempt in attempts), 3),
+        "vcpu_hours": round(used.vcpu_hours, 3),
+        "cpu_hours": None if used.cpu_hours is None else round(used.cpu_hours, 3),
+        "busy": None if used.busy is None else f"{used.busy:.0%}",
+        "peak_gb": None if used.peak_gb is None else float(f"{used.peak_gb:.3g}"),
+        "usd": round(sum(attempt.usd for attempt in attempts), 2),
+        "told_by": " and ".join(sorted(sources)),
     }
 
 

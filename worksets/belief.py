@@ -18,7 +18,7 @@ from typing import Final
 from worksets.errors import ErrorCategory
 from worksets.events import Exhausted
 from worksets.jobs import JobStatus, Phase, StepMarkers
-from worksets.record import STEPS, Exported, Step
+from worksets.record import STEPS, Exported, Step, Took
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Markers:
     starts: dict[Step, datetime] = field(default_factory=dict)
     exits: dict[Step, tuple[datetime, int]] = field(default_factory=dict)
     exported: Exported | None = None
+    took: dict[Step, Took] = field(default_factory=dict)
     submitted: bool = False
     """Somebody has handed it in, and was told so."""
     claimed: bool = False
@@ -81,7 +82,8 @@ class Markers:
                 began_at = self.starts.get(step, ended_at)
                 assert began_at is not None
                 exported = self.exported if step is Step.EXPORT else None
-                yield StepMarkers(step, began_at, ended_at, code, exported)
+                took = self.took.get(step)
+                yield StepMarkers(step, began_at, ended_at, code, exported, took)
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,7 @@ def grown(before: Markers, now: Markers) -> Markers:
         starts=starts,
         exits=exits,
         exported=now.exported or before.exported,
+        took=now.took | before.took,
         submitted=now.submitted or before.submitted,
         claimed=now.claimed or before.claimed,
         job=now.job or before.job,

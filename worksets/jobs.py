@@ -18,7 +18,7 @@ from pydantic import Field
 
 from worksets.errors import ConfigurationError, ErrorCategory
 from worksets.events import Exhausted
-from worksets.record import STEPS, Exported, Frozen, Step, StepRun, home_of
+from worksets.record import STEPS, Exported, Frozen, Step, StepRun, Took, home_of
 
 PLACEHOLDERS: Final = frozenset(
     {
@@ -217,6 +217,7 @@ class StepMarkers:
     exit_code: int | None = None
     exported: Exported | None = None
     """Of an export that left a receipt."""
+    took: Took | None = None
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,7 @@ class JobStatus:
                 exit_code=marker.exit_code,
                 started_at=marker.started_at,
                 ended_at=marker.ended_at,
+                took=marker.took,
             )
             for marker in self.steps
             if marker.exit_code is not None and marker.ended_at is not None

@@ -96,6 +96,15 @@ class HistoryEntry(Stored):
     note: str = ""
 
 
+class Took(Stored):
+    """What the processes of a step took, those of which the end was waited for (getrusage(2))."""
+
+    cpu_s: float = Field(ge=0, description="processor time, user and system, s")
+    peak_gb: float | None = Field(
+        None, ge=0, description="largest resident set of any one of them, GB; None: not measured"
+    )
+
+
 class StepRun(Stored):
     """One execution of one step, as its markers on the cluster tell it."""
 
@@ -105,6 +114,7 @@ class StepRun(Stored):
     exit_code: int
     started_at: Utc
     ended_at: Utc
+    took: Took | None = Field(None, description="None: its markers do not say")
 
 
 class Estimates(Stored):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from datetime import datetime
 from typing import Annotated, Final, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
@@ -21,6 +22,7 @@ from worksets.events import Exhausted
 from worksets.jobs import JobSpec, JobStatus, WorkPaths, job_dir, work_paths
 from worksets.placement import ClusterView
 from worksets.record import Step
+from worksets.used import Used
 
 PLAIN_VARIABLES: Final = frozenset(
     {"HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"}
@@ -178,6 +180,17 @@ class Cluster(StrictBlock, ABC):
 
     def capacity(self) -> int | None:
         """Worksets that it could hold now, by the state of its nodes; None: it sets no such bound.
+
+        Raises:
+            ClusterUnreachable: it did not say.
+        """
+        return None
+
+    def used(self, since: datetime, until: datetime) -> dict[str, Used] | None:
+        """What its own accounting says that attempts took whose jobs ended between two times.
+
+        By the name of the attempt's job, with the jobs that its steps handed in. None: it has no
+        accounting; the markers say what they say.
 
         Raises:
             ClusterUnreachable: it did not say.

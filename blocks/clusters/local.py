@@ -22,7 +22,7 @@ from blocks.clusters.on_cluster import runner
 from worksets.belief import NOTHING, Markers, Word, believe
 from worksets.errors import ConfigurationError, ResourceError, TransientError, WorksetError
 from worksets.jobs import JobSpec, JobStatus, Phase
-from worksets.record import STEPS, Exported, Step
+from worksets.record import STEPS, Exported, Step, Took
 
 PROGRAMS: Final = Path(runner.__file__).parent
 GONE: Final = Word(Phase.ENDED, "no process of it is left, and no end marker")
@@ -183,7 +183,7 @@ def _markers(job_dir: Path) -> tuple[Markers, dict[str, Any] | None]:
     damaged: list[str] = []
     job = _json(job_dir / "job.json", damaged) if (job_dir / "claim").exists() else None
     holder = _json(job_dir / "claim", damaged)
-    found: dict[str, Any] = {"starts": {}, "exits": {}}
+    found: dict[str, Any] = {"starts": {}, "exits": {}, "took": {}}
     steps: tuple[Step, ...] = ()
     with _named(job_dir / "job.json", damaged):
         steps = tuple(Step(step["step"]) for step in job["steps"]) if job else ()
@@ -195,6 +195,8 @@ def _markers(job_dir: Path) -> tuple[Markers, dict[str, Any] | None]:
             with _named(path, damaged):
                 if "exported" in end:
                     found["exported"] = Exported.model_validate(end["exported"])
+                if "took" in end:
+                    found["took"][step] = Took.model_validate(end["took"])
                 found["exits"][step] = (datetime.fromisoformat(end["at"]), int(end["code"]))
     markers = Markers(
         **found,

@@ -17,7 +17,9 @@ from cli.usage import summed
 from worksets.capacity import ClusterView
 from worksets.errors import ErrorCategory
 from worksets.events import Fail
-from worksets.record import State, Step, StepRun
+from worksets.jobs import job_name
+from worksets.record import State, Step, StepRun, Took
+from worksets.used import Used
 
 SETTINGS = """
 state_db: {type: sqlite, path: state.db}
@@ -318,10 +320,11 @@ def test_usage_sums_hours_and_dollars(worksets, site):
     at = complete(site)
     _code, told, _ = worksets("usage", "--json")
     assert told[0] == {"customer": "acme", "worksets": 1, "attempts": 1, "failed_runs": 0,
-                       "hours": 3.0, "vcpu_hours": 3.0, "usd": 1.5}  # fmt: skip
+                       "jobs": 1, "hours": 3.0, "vcpu_hours": 3.0, "cpu_hours": None, "busy": None,
+                       "peak_gb": None, "usd": 1.5, "told_by": "markers"}  # fmt: skip
     assert told[1]["customer"] == "all" and told[1]["usd"] == 1.5
     _code, out, _ = worksets("usage", "--by", "cluster", "--csv")
-    assert out.splitlines()[1] == "a,1,1,0,3.0,3.0,1.5"
+    assert out.splitlines()[1] == "a,1,1,0,1,3.0,3.0,,,,1.5,markers"
     tomorrow = (at + timedelta(days=1)).isoformat()
     assert worksets("usage", "--from", tomorrow, "--json")[1] == []
     assert worksets("usage", "--to", tomorrow, "--json")[1] == told
@@ -341,6 +344,25 @@ def test_usage_counts_a_cluster_that_left_the_settings(site):
     record = site.db.get("w1").model_copy(update={"step_runs": (run,)})
     (row, _) = summed([record], {"a": ClusterView(name="a", max_concurrent_worksets=1)}, "cluster")
     assert (row["cluster"], row["hours"], row["usd"], row["failed_runs"]) == ("old", 2.0, 0.0, 1)
+
+
+def test_usage_counts_what_the_clusters_accounting_says_and_what_never_ended_a_step(site):
+    at = site.db.now()
+    run = StepRun(step=Step.RUN, attempt=1, cluster_name="a", exit_code=0, started_at=at,
+                  ended_at=at + timedelta(hours=2), took=Took(cpu_s=1800, peak_gb=2))  # fmt: skip
+    record = site.db.get("w1").model_copy(update={"step_runs": (run,), "attempt": 2})
+    view = ClusterView(name="a", max_concurrent_worksets=1, vcpus_per_workset=4,
+                       price_per_vcpu_hour=0.5)  # fmt: skip
+    (row, _) = summed([record], {"a": view}, "cluster")
+    assert (row["vcpu_hours"], row["cpu_hours"], row["busy"], row["peak_gb"], row["usd"]) == (
+        8.0, 0.5, "6%", 2.0, 4.0,
+    )  # fmt: skip
+    said = {job_name(record.home, 1): Used(5, 40.0, 30.0, 7.5),
+            job_name(record.home, 2): Used(1, 2.0), "another.i-x.a1": Used(1, 99.0)}  # fmt: skip
+    (row, _) = summed([record], {"a": view}, "cluster", accounts={"a": said})
+    assert (row["attempts"], row["jobs"], row["vcpu_hours"], row["usd"]) == (2, 6, 42.0, 21.0)
+    assert (row["cpu_hours"], row["busy"], row["peak_gb"]) == (30.0, "71%", 7.5)
+    assert row["told_by"] == "accounting" and row["hours"] == 2.0
 
 
 def test_check_a_workset_a_file_and_settings(worksets):

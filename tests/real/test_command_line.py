@@ -39,6 +39,8 @@ def test_run_starts_a_server_of_its_own_and_ui_stops_it(site):
     assert worksets(site, "ui", "--run-dir", "run", "--stop").returncode == 0
     (row,) = json.loads(worksets(site, "usage", "-s", "settings.yaml", "--json").stdout)[:1]
     assert row["customer"] == "acme" and row["worksets"] == 1
+    assert row["told_by"] == "markers" and 0.001 < row["peak_gb"] < 1, "of its own processes"
+    assert row["cpu_hours"] is not None
 
 
 def test_doctor_compares_the_tag_limits_of_the_server_with_the_settings(site):

@@ -1,8 +1,11 @@
 """Slurm with a slurmdbd on MariaDB: limits of a QOS that refuse, and what jobs really took."""
 
+import json
+
 import pytest
 
 from tests import slurm
+from tests.real.test_command_line import worksets
 from tests.real.test_slurm_poller import cluster
 from worksets.record import State
 
@@ -80,3 +83,43 @@ def told(site, workset_id):
 def refused(site, workset_id):
     history = site.db.get(workset_id).history
     return [entry.note for entry in history if entry.note.startswith("refused: ")]
+
+
+def test_usage_prints_what_sacct_says_the_jobs_of_a_driver_included(site, real):
+    # Slurm looks once a second at what a task takes: a peak between two looks is none to it
+    eat = "import time; x = bytearray(200_000_000); s = sum(range(20_000_000)); time.sleep(3)"
+    job = f"sbatch --wait -c 2 --mem=400M -o /dev/null --wrap \"python3 -c '{eat}'\""
+    (site.folder / "driver.sh").write_text(f'{job} && echo done > "$1/done"\n')
+    site.configure()
+    run = ["sh", str(site.folder / "driver.sh"), "{results}"]
+    pipeline = {"stage": ["true"], "run": run, "export": ["true"]}
+    priced = cluster(site, real, price_per_vcpu_hour=3600)
+    site.configure(overrides={"clusters": [priced], "pipelines": {"sleep-1": pipeline}})
+    site.add("driven", 1)
+    site.finish(site.poller())
+    assert site.states() == {State.COMPLETE: 1}
+
+    def usage(*options):
+        done = worksets(site, "usage", "-s", "settings.yaml", *options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    # slurmdbd hears of an end a moment after it
+    site.until(lambda: json.loads(usage("--json"))[0]["jobs"] == 2, 30)
+    row, everything = json.loads(usage("--json"))
+    name = site.db.get("driven").job_name
+    said = real.call(
+        "sacct", "-nXP", "-o", "CPUTimeRAW", f"--name={name}", "-S", "now-1hour"
+    ).stdout.split() + real.call(
+        "sacct", "-nXP", "-o", "CPUTimeRAW", f"--wckeys={name}", "-S", "now-1hour"
+    ).stdout.split()  # fmt: skip
+    assert len(said) == 2 and row["told_by"] == "accounting"
+    assert row["usd"] == pytest.approx(sum(map(int, said)), abs=0.01), "a dollar a CPU-second"
+    assert 0.2 <= row["peak_gb"] < 0.4 and 1 <= int(row["busy"].rstrip("%")) <= 100
+    assert everything == {**row, "customer": "all"}
+    [by_markers, _] = json.loads(usage("--json", "--no-ask"))
+    assert by_markers["told_by"] == "markers" and by_markers["jobs"] == 1
+    assert by_markers["cpu_hours"] is not None, "what the driver itself took"
+    shown = usage()
+    assert "peak_gb" in shown and "acme" in shown
+    assert max(map(len, shown.splitlines())) <= 80

@@ -158,7 +158,8 @@ def steps(job: dict[str, Any], job_dir: Path, stopped: list[int]) -> int:
         code, receipt = step_of(step, job["work_dir"], job_dir / f"{name}.log", stopped)
         if stopped and code == 0:
             # it may have ended well or have left off: it runs again, and what is done stays done
-            code, receipt = TERMINATED, {}
+            code = TERMINATED
+            receipt.pop("exported", None)
         write(job_dir / f"{name}.exit", {"at": now(), "code": code, **receipt})
         if code != 0:
             return 1
@@ -168,7 +169,7 @@ def steps(job: dict[str, Any], job_dir: Path, stopped: list[int]) -> int:
 def step_of(
     step: dict[str, Any], work_dir: str, log: Path, stopped: list[int]
 ) -> tuple[int, dict[str, Any]]:
-    """Exit code of a step, and what its receipt says, if it has to leave one."""
+    """Exit code of a step, what it took, and what its receipt says, if it has to leave one."""
     receipt = step.get("receipt")
     try:
         if receipt:
@@ -179,15 +180,15 @@ def step_of(
         with open(log, "ab") as out:
             out.write(f"{error.filename}: {error.strerror}\n".encode())
         return EX_IOERR, {}
-    code = run(step["argv"], work_dir, log, stopped)
+    code, took = run(step["argv"], work_dir, log, stopped)
     if code or not receipt:
-        return code, {}
+        return code, took
     try:
-        return 0, {"exported": json.loads(Path(receipt).read_text(encoding="utf-8"))}
+        return 0, {**took, "exported": json.loads(Path(receipt).read_text(encoding="utf-8"))}
     except (OSError, ValueError) as error:
         with open(log, "ab") as out:
             out.write(f"it left no receipt of what it brought to its place: {error}\n".encode())
-        return NO_RECEIPT, {}
+        return NO_RECEIPT, took
 
 
 def empty(folder: Path) -> None:
@@ -199,10 +200,13 @@ def empty(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def run(argv: list[str], work_dir: str, log: Path, stopped: list[int]) -> int:
-    """Exit code of the command; 127 or 126, as shells have it, where it cannot be started."""
+def run(
+    argv: list[str], work_dir: str, log: Path, stopped: list[int]
+) -> tuple[int, dict[str, Any]]:
+    """Exit code of the command, and what it took: 127 or 126, as shells have it, and nothing, where
+    it cannot be started."""
     if stopped:
-        return TERMINATED
+        return TERMINATED, {}
     with open(log, "ab", buffering=0) as out:
         try:
             child = subprocess.Popen(
@@ -210,10 +214,17 @@ def run(argv: list[str], work_dir: str, log: Path, stopped: list[int]) -> int:
             )
         except OSError as error:
             out.write(f"{argv[0]}: {error.strerror}\n".encode())
-            return 127 if isinstance(error, FileNotFoundError) else 126
+            return 127 if isinstance(error, FileNotFoundError) else 126, {}
         if stopped:
             child.terminate()  # the signal came before there was a command to hear it
-        return child.wait()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, else KiB
+    took = {
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+        "peak_gb": round(usage.ru_maxrss * unit / 1e9, 6),
+    }
+    return child.returncode, {"took": took}
 
 
 if __name__ == "__main__":

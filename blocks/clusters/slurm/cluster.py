@@ -7,6 +7,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 from shlex import join, quote
 from typing import Annotated, Any, Final
@@ -15,6 +16,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from blocks.clusters import on_cluster
 from blocks.clusters.base import Cluster, SubmitUncertain
+from blocks.clusters.slurm.accounting import parse_used, used_shell
 from blocks.clusters.slurm.refusals import refusal
 from blocks.clusters.slurm.script import (
     SUBMITTING,
@@ -56,6 +58,7 @@ from worksets.errors import (
 from worksets.events import Exhausted
 from worksets.jobs import JobSpec, JobStatus, Phase, is_of, job_name
 from worksets.record import Step
+from worksets.used import Used
 
 PROGRAMS: Final = (
     "stage.py",
@@ -283,6 +286,19 @@ class SlurmCluster(Cluster):
             self._never = no_nodes(self.partition, self._ask("scontrol", shell))
         found = parse_nodes(nodes, self.vcpus_per_workset, self.memory_gb_per_workset)
         return min(found.room, found.free + running)
+
+    def used(self, since: datetime, until: datetime) -> dict[str, Used] | None:
+        """See `Cluster`: by sacct; None where there is no slurmdbd."""
+        what = f"{self.cluster_name}: asking sacct what was used"
+        try:
+            done = self._run(used_shell(since, until))
+        except MayHaveReached as error:
+            raise ClusterUnreachable(f"{what}: {error}") from error
+        if done.returncode == 127 or "storage is disabled" in done.stderr:
+            return None
+        if done.returncode != 0:
+            raise ClusterUnreachable(f"{what}: {done.stderr.strip()[-500:]}")
+        return parse_used(done.stdout, self._installation, since, until)
 
     def view(self) -> ClusterView:
         """See `Cluster`; also why no workset can ever fit, as far as its nodes were heard of."""

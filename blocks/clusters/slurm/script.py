@@ -72,7 +72,10 @@ def job_script(
             f'[ -z "$stopped" ] || [ $code -ne 0 ] || {{ code={TERMINATED}; told=; }}',
             # no marker rather than one without a time: a signal may have reached `date`, too
             "at=$(now)",
-            f'[ -n "$at" ] && put {name}.exit "{{\\"at\\":\\"$at\\",\\"code\\":$code$told}}"'
+            # of its children; in a file, for a pipe would have children of its own
+            'times >"$J/.times" 2>/dev/null; took=$(tail -n 1 "$J/.times" 2>/dev/null)',
+            f'[ -n "$at" ] && put {name}.exit "{{\\"at\\":\\"$at\\",\\"code\\":$code$told,'
+            '\\"times\\":\\"$took\\"}"'
             " || exit 74",
             "[ $code -eq 0 ] || exit $code",
         ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from worksets.belief import Markers, Word
 from worksets.errors import ErrorCategory
 from worksets.events import Exhausted
 from worksets.jobs import Phase
-from worksets.record import Exported, Step
+from worksets.record import STEPS, Exported, Step, Took
 
 SQUEUE: Final = ("squeue", "-h", "-a", "-t", "all", "-o", "%i|%j|%T|%r|%w")
 SINFO: Final = ("sinfo", "-h", "-N", "-o", "%N|%m|%T|%C|%P")
@@ -214,6 +215,7 @@ def parse_markers(text: str, folders: Mapping[str, str]) -> dict[str, Markers]:
 
 def _markers(folder: str, lines: Iterable[str]) -> Markers:
     found: dict[str, Any] = {"starts": {}, "exits": {}}
+    cpu_s: dict[Step, float] = {}
     damaged: list[str] = []
     for line in lines:
         name, _, packed = line.partition(" ")
@@ -223,11 +225,38 @@ def _markers(folder: str, lines: Iterable[str]) -> Markers:
             damaged.append(f"{folder} cannot be read")
         else:
             try:
-                _marker(found, name, base64.b64decode(packed, validate=True).decode("utf-8"))
+                text = base64.b64decode(packed, validate=True).decode("utf-8")
+                _marker(found, name, text)
+                if name.endswith(".exit"):
+                    taken = _cpu_s(json.loads(text).get("times"))
+                    if taken is not None:
+                        cpu_s[Step(name.removesuffix(".exit"))] = taken
             except (ValueError, TypeError, KeyError):
                 what = "is empty" if not packed else "is damaged"
                 damaged.append(f"{folder}/{name} {what}")
-    return Markers(**found, unreadable="; ".join(damaged))
+    took = _took(cpu_s)
+    return Markers(**found, took=took, unreadable="; ".join(damaged))
+
+
+def _cpu_s(times: object) -> float | None:
+    """Seconds in the second line of times(1), `0m1.20s 0m0.34s`: user and system, of children.
+
+    None where it says something else: what a step took is never a reason to doubt its end.
+    """
+    found = re.findall(r"(\d{1,9})m(\d{1,9}(?:[.,]\d{1,9})?)s", str(times))
+    if len(found) != 2:
+        return None
+    return sum(60 * int(minutes) + float(s.replace(",", ".")) for minutes, s in found)
+
+
+def _took(cpu_s: Mapping[Step, float]) -> dict[Step, Took]:
+    """What each step took, of what a job had taken at the end of each."""
+    found, before = {}, 0.0
+    for step in STEPS:
+        if step in cpu_s:
+            found[step] = Took(cpu_s=round(max(cpu_s[step] - before, 0.0), 3))
+            before = cpu_s[step]
+    return found
 
 
 def _marker(found: dict[str, Any], name: str, text: str) -> None:
