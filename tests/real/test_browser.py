@@ -62,7 +62,10 @@ def custom_run(page, site, name, **fields):
     page.get_by_text("Validate parameters").wait_for()
     for label, value in fields.items():
         field = page.locator(".p-label", has=page.get_by_text(re.compile(rf"^{label}\b"))).first
-        field.locator("textarea, input").first.fill(value)
+        if value is True:
+            field.get_by_role("switch").click()
+        else:
+            field.locator("textarea, input").first.fill(value)
     page.get_by_role("button", name="Submit").click()
     page.get_by_role("button", name="Submit").wait_for(state="detached")
 
@@ -129,3 +132,28 @@ def test_forms_pause_and_pages(page, site):
     ).last.click()
     page.get_by_text("first: complete").first.wait_for()
     page.get_by_text("first: complete").first.click()
+
+
+def test_redrive_by_its_form_and_a_limit_changed_in_its_block(page, site):
+    site.add("by-form", 1, reads=False)
+    site.until(lambda: site.states()[State.FAILED] == 1, 60)
+    (site.folder / "worksets" / "by-form" / "a.fq").write_text("@a\nACGT\n+\nIIII\n")
+    time.sleep(2)  # it has come to rest
+    custom_run(page, site, "redrive-worksets", everything=True, reason="the file was put right")
+    site.until(lambda: site.db.get("by-form").state is State.COMPLETE, 60)
+    assert any("the file was put right" in entry.note for entry in site.db.get("by-form").history)
+    # two may run at once, as the settings say; then one, as a person says in the cluster's block
+    home = "/".join(page.url.split("/")[:3])
+    page.goto(f"{home}/blocks")
+    page.get_by_text(re.compile(rf"^{site.name}-c0")).first.click()
+    page.get_by_text("Max Concurrent Worksets").first.wait_for()
+    page.goto(f"{page.url}/edit")
+    field = page.locator(".p-label", has=page.get_by_text(re.compile("^Max Concurrent Worksets")))
+    field.first.locator("input").first.fill("1")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save").wait_for(state="detached")
+    time.sleep(4)  # a cycle is 2 s
+    for n in range(2):
+        site.add(f"one-by-one-{n}", 8)
+    site.until(lambda: site.states()[State.COMPLETE] == 3, 90)
+    assert site.most_at_once(lambda id_: id_.startswith("one-by-one")) == 1
