@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from worksets.capacity import ClusterView
@@ -73,9 +73,9 @@ def queue_page(
         parts.append(f"The oldest that waits, {cell(depth['oldest'])}, was found {waited} ago.")
     if note:
         parts.append(f"**{cell(note)}**")
-    columns = ["cluster", "held", "limit", "takes", "why", "answered"]
-    keys = ["cluster", "held", "limit", "takes", "why", "heard_at"]
-    parts += ["## Clusters", table(columns, [[row[key] for key in keys] for row in clusters])]
+    keys = ["cluster", "held", "limit", "takes", "why"]
+    body = [[*(row[key] for key in keys), _clock(row["heard_at"], now)] for row in clusters]
+    parts += ["## Clusters", table([*keys, "answered"], body)]
     parts.append("## Waiting")
     if not rows:
         parts.append("Nothing waits.")
@@ -85,18 +85,34 @@ def queue_page(
         "durations that the settings' tables say, corrected by what finished worksets took. What "
         "comes in between and has its turn first makes them later."
     )
-    shown = ["position", "workset", "customer", "priority", "why", "cluster", "starts", "ends"]
     body = [
-        [*(row[key] for key in shown), None if row["usd"] is None else money(row["usd"])]
+        [
+            row["position"],
+            row["workset"],
+            _clock(row["starts"], now),
+            _clock(row["ends"], now),
+            None if row["usd"] is None else money(row["usd"]),
+            *(row[key] for key in ("why", "customer", "priority", "cluster")),
+        ]
         for row in rows[:MAX_ROWS]
     ]
-    parts.append(table(["", *shown[1:], "cost"], body))
+    # what people look for first: a page is narrow, and the rest of a wide table lies out of sight
+    columns = ["", "workset", "starts", "ends", "cost", "why", "customer", "priority", "cluster"]
+    parts.append(table(columns, body))
     if len(rows) > MAX_ROWS:
         parts.append(f"And {len(rows) - MAX_ROWS} more.")
     if depth["by_customer"]:
         parts += ["## Unfinished by customer", table(["customer", "worksets"],
                                                      depth["by_customer"].items())]  # fmt: skip
     return "\n\n".join(parts)
+
+
+def _clock(at: str | None, now: datetime) -> str | None:
+    """A time (ISO 8601) as people write it: without the day where that is today's. UTC."""
+    if at is None:
+        return None
+    time = datetime.fromisoformat(at).astimezone(UTC)
+    return f"{time:%H:%M:%S}" if time.date() == now.date() else f"{time:%d %b %H:%M}"
 
 
 def workset_page(
@@ -223,8 +239,11 @@ def _steps(runs: Sequence[StepRun]) -> str:
             run.cluster_name,
             f"{run.started_at:%Y-%m-%d %H:%M:%S}",
             length((run.ended_at - run.started_at).total_seconds()),
+            None if run.took is None else length(run.took.cpu_s),
+            None if run.took is None or run.took.peak_gb is None else f"{run.took.peak_gb:.3g} GB",
             "ok" if run.exit_code == 0 else f"exit code {run.exit_code}",
         )
         for run in sorted(runs, key=lambda run: (run.started_at, STEPS.index(run.step)))
     ]
-    return table(["step", "attempt", "cluster", "began (UTC)", "took", "end"], rows)
+    columns = ["step", "attempt", "cluster", "began (UTC)", "took", "CPU time", "memory", "end"]
+    return table(columns, rows)

@@ -25,6 +25,7 @@ from worksets.record import (
     State,
     Step,
     StepRun,
+    Took,
     WorksetRecord,
 )
 
@@ -62,7 +63,11 @@ def test_a_complete_workset_says_what_it_took_cost_and_left():
             cluster_name="a",
             attempt=1,
             completed_steps=tuple(Step),
-            step_runs=tuple(ran(step) for step in Step),
+            step_runs=(
+                ran(Step.STAGE),
+                ran(Step.RUN).model_copy(update={"took": Took(cpu_s=5400, peak_gb=3.456)}),
+                ran(Step.EXPORT).model_copy(update={"took": Took(cpu_s=1)}),
+            ),
             exported=Exported(files=3, bytes=12345, manifest_sha256="ab" * 32),
         ),
         {"a": VIEW},
@@ -73,6 +78,8 @@ def test_a_complete_workset_says_what_it_took_cost_and_left():
     assert "| so far | 3 h, $6.00 |" in page
     assert "3 files, 12,345 bytes; manifest sha256 abab" in page
     assert page.count("| ok |") == 3
+    assert "| 60 min | – | – | ok |" in page and "| 60 min | 1 s | – | ok |" in page
+    assert "| 60 min | 90 min | 3.46 GB | ok |" in page
 
 
 def test_a_dead_letter_says_the_cause_the_remedy_and_what_to_press():
@@ -132,7 +139,10 @@ def test_the_queue_has_clusters_waiting_and_what_is_expected():
     assert depth["by_state"] == {"in_progress": 1, "ready": 2}
     assert depth["oldest_wait_s"] == 3600
     page = queue_page(rows, depth, there, NOW, "paused")
-    assert "**paused**" in page and "| 1 | w1 | acme | urgent |" in page and "$4.00" in page
+    assert "**paused**" in page and "| 1 | w1 | 13:00:00 | 15:00:00 | $4.00 |" in page
+    assert "| a | 1 | 1 | yes | – | 12:00:00 |" in page and "| acme | urgent |" in page
+    late = [{**rows[0], "starts": "2026-01-02T01:00:00+00:00"}]
+    assert "| 02 Jan 01:00 |" in queue_page(late, depth, there, NOW)
     empty = queue_page([], overview.depth([], NOW), there, NOW)
     assert "Nothing waits." in empty and "Nothing is unfinished." in empty
 
