@@ -344,6 +344,7 @@ def test_usage_counts_a_cluster_that_left_the_settings(site):
     record = site.db.get("w1").model_copy(update={"step_runs": (run,)})
     (row, _) = summed([record], {"a": ClusterView(name="a", max_concurrent_worksets=1)}, "cluster")
     assert (row["cluster"], row["hours"], row["usd"], row["failed_runs"]) == ("old", 2.0, 0.0, 1)
+    assert row["vcpu_hours"] == 2.0
 
 
 def test_usage_counts_what_the_clusters_accounting_says_and_what_never_ended_a_step(site):

@@ -126,6 +126,13 @@ def test_what_squeue_has_forgotten_the_accounting_knows(fake, said):
     assert seen.phase is Phase.VANISHED and said.split()[0] in seen.note
 
 
+def test_a_commands_placeholders_are_those_of_the_cluster(fake):
+    fake.cluster.python = "/opt/python3"
+    known = fake.cluster.programs()
+    assert known.keys() == {"python", "programs"} and known["python"] == "/opt/python3"
+    assert known["programs"].startswith(f"{fake.cluster.work_folder}/.programs/")
+
+
 def test_without_slurmdbd_the_jobcomp_file_is_read(fake):
     fake.began()
     fake.says("sacct", then='[ "$1" = -c ] && echo "7|w.a1|BOOT_FAIL" || exit 1')
