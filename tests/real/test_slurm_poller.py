@@ -182,3 +182,42 @@ def test_a_drained_cluster_keeps_what_runs_and_takes_nothing_new(site, real):
         real.call("scontrol", "update", node, "state=resume")
     site.finish(poller)
     site.assert_each_step_ran_once(["runs", "waits"])
+
+
+def test_a_sites_own_options_and_its_setup_reach_each_job(site, real):
+    site.configure()
+    site.add("set-up", 1)
+    run = ["sh", "-c", 'scontrol show job "$SLURM_JOB_ID" > "$0/job"; echo "$MODULE" > "$0/set"',
+           "{results}"]  # fmt: skip
+    options = {"comment": "paid by the lab's grant", "nice": "7", "exclusive": ""}
+    clusters = [
+        cluster(
+            site,
+            real,
+            sbatch_options=options,
+            setup=["module() { MODULE=$2; export MODULE; }", "module load bwa"],
+        )
+    ]
+    pipeline = {"stage": ["true"], "run": run}
+    site.configure(overrides={"clusters": clusters, "pipelines": {"sleep-1": pipeline}})
+    site.finish(site.poller())
+    assert site.states() == {State.COMPLETE: 1}
+    left = site.folder / "results" / "acme" / "set-up"
+    job = (left / "job").read_text()
+    assert "Comment=paid by the lab's grant" in job and "Nice=7" in job
+    assert "OverSubscribe=NO" in job, "its node is its own"
+    assert (left / "set").read_text() == "bwa\n"
+
+
+def test_a_setup_that_fails_is_told_with_its_line_and_tried_again(site, real):
+    site.configure()
+    site.add("set-up", 1, max_retries=1)
+    clusters = [cluster(site, real, setup=["true", "no-such-command load bwa"])]
+    site.configure(overrides={"clusters": clusters})
+    site.finish(site.poller())
+    record = site.db.get("set-up")
+    assert (record.state, record.attempt, record.failed_step) == (State.FAILED, 2, "stage")
+    assert record.error_category == "transient" and "line 2 of the cluster's setup" in (
+        record.error_details
+    )
+    assert "no-such-command" in record.error_details and site.steps() == []

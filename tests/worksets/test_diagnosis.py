@@ -21,6 +21,7 @@ from worksets.errors import ErrorCategory as C
 
 # tool, a last line as it is printed, class, what ran out
 SAID = [
+    ("worksets", "line 2 of the cluster's setup ended with exit code 127", C.TRANSIENT, ""),
     ("worksets", "it ended before the jobs that it had handed in: 17 18_1", C.CONFIGURATION, ""),
     ("Slurm", "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have been OOM Killed.", C.RESOURCE, "memory"),
     ("Slurm", "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.batch cgroup.", C.RESOURCE, "memory"),

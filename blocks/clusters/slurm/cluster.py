@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from shlex import join, quote
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 
@@ -75,6 +75,13 @@ PROGRAMS: Final = (
 )
 
 
+SbatchOption = Literal[
+    "constraint", "gres", "gpus", "reservation", "licenses", "exclusive", "comment", "nodelist",
+    "exclude", "nice", "tmp",
+]  # fmt: skip
+"""Options of sbatch that a site may want; none of them is one that an attempt's safety needs."""
+
+
 class SlurmCluster(Cluster):
     """Runs worksets as jobs of a Slurm cluster.
 
@@ -111,6 +118,16 @@ class SlurmCluster(Cluster):
         description="For so long the shared file system may not show a node's file, and Slurm not "
         "know a job, s: an end without its marker is believed after it",
     )
+    sbatch_options: dict[SbatchOption, Annotated[str, Field(pattern=r"^[^\r\n\x00]*$")]] = Field(
+        default_factory=dict,
+        description='Further options of sbatch, without their dashes: {constraint: "skylake&ib"}; '
+        'of one without a value, "": {exclusive: ""}',
+    )
+    setup: list[Annotated[str, Field(min_length=1, max_length=4000)]] = Field(
+        default_factory=list,
+        description="Shell (sh) that each job runs before its first step, such as `module load`; "
+        "what it sets is there for all steps. `module` itself may need `. /etc/profile.d/lmod.sh`",
+    )
     tag_jobs: bool = Field(
         True,
         description="Jobs that a step hands in bear its job's name as their wckey, by which they "
@@ -146,7 +163,7 @@ class SlurmCluster(Cluster):
             paths.manifest: spec.manifest.model_dump_json(),
             f"{job}/steps": " ".join(step.step.value for step in spec.steps),
             f"{job}/job.sh": job_script(
-                spec, job.rpartition("/")[0], paths.work_dir, self.umask, self.tag_jobs
+                spec, job.rpartition("/")[0], paths.work_dir, self.umask, self.tag_jobs, self.setup
             ),
         }
         shell = submit_shell(
@@ -178,6 +195,7 @@ class SlurmCluster(Cluster):
             "output": f"{job}/slurm.log",
         }
         options = [f"--{key}={value}" for key, value in chosen.items() if value]
+        options += [f"--{key}={value}".rstrip("=") for key, value in self.sbatch_options.items()]
         # Slurm must not start a job again by itself: attempts are counted here
         fixed = ["--parsable", "--nodes=1", "--ntasks=1", "--no-requeue", "--open-mode=append"]
         return ["sbatch", *fixed, *options, f"{job}/job.sh"]

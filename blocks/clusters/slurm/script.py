@@ -14,6 +14,8 @@ from worksets.record import Step
 EARLIER_OR_TWICE = 75
 """Exit code of a job that found its attempt claimed or sealed already: it ran nothing."""
 
+SETUP_FAILED = 75
+"""Exit code (sysexits.h, EX_TEMPFAIL): the node's trouble is more likely than the workset's."""
 NO_RECEIPT = 70
 """Exit code (sysexits.h) of a step that left no receipt."""
 TERMINATED = 143
@@ -22,12 +24,18 @@ SUBMITTING = "@submitting"
 
 
 def job_script(
-    spec: JobSpec, jobs: str, work_dir: str, umask: str = "027", tag_jobs: bool = True
+    spec: JobSpec,
+    jobs: str,
+    work_dir: str,
+    umask: str = "027",
+    tag_jobs: bool = True,
+    setup: Sequence[str] = (),
 ) -> str:
     """The batch script of an attempt: it claims the attempt, then runs its steps in order.
 
     `tag_jobs`: what its steps hand in to Slurm bears the attempt's name as its wckey, and the run
-    step has failed while any of that is still there.
+    step has failed while any of that is still there. `setup`: shell lines of the cluster's settings
+    that come before the first step; of one that fails, that step has failed, and says so.
 
     `jobs` is the folder with one folder `aN` an attempt. `mkdir` of `claim` is the claim: of two
     jobs of one attempt the second ends at once, and the claims of earlier attempts are taken
@@ -57,6 +65,7 @@ def job_script(
         "trap 'stopped=1' TERM",
         f"cd {quote(work_dir)} || exit 74",
         *(_tagged(spec.name) if tag_jobs else ()),
+        *(_set_up(setup, spec.steps[0].step.value) if setup else ()),
     ]
     for step in spec.steps:
         name = step.step.value
@@ -108,6 +117,29 @@ def _after(step: StepCommand) -> list[str]:
         f'  echo "it left no receipt of what it brought to its place" >>"$J/{name}.log"',
         "fi",
     ]
+
+
+def _set_up(lines: Sequence[str], first: str) -> list[str]:
+    """The operators' own lines, in this shell: what they set is there for every step."""
+    failed = "line %s of the cluster's setup ended with exit code %s\\n"
+    marks = '"{\\"at\\":\\"$(now)\\"'
+    script = [
+        "setup_failed() {",
+        "  trap - EXIT",
+        f'  put {first}.start {marks}}}"',
+        f'  {{ cat "$J/setup.log"; printf {quote(failed)} "$1" "$2"; }} >>"$J/{first}.log"',
+        f'  put {first}.exit {marks},\\"code\\":{SETUP_FAILED}}}"',
+        f"  exit {SETUP_FAILED}",
+        "}",
+        # a file that is not there ends the shell that reads it with `.`
+        "trap 'setup_failed \"$line\" $?' EXIT",
+    ]
+    for number, text in enumerate(lines, 1):
+        script.append(
+            f'line={number}; command eval {quote(text)} >>"$J/setup.log" 2>&1'
+            f" || setup_failed {number} $?"
+        )
+    return [*script, "trap - EXIT"]
 
 
 def _tagged(name: str) -> list[str]:

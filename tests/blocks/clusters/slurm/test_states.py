@@ -198,6 +198,56 @@ def test_no_text_becomes_code_in_what_a_shell_reads(argv, text):
         assert (Path(jobs) / "a1/claim").is_dir(), "the earlier attempt is sealed"
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize(
+    ("setup", "says"),
+    [
+        (["export A='b c'", 'f() { echo "$A"; }'], ""),
+        (
+            ["true", "no-such-module load x"],
+            "line 2 of the cluster's setup ended with exit code 127",
+        ),
+        ([". /no/such/file"], "line 1 of the cluster's setup ended with exit code"),
+        (["exit 3"], "line 1 of the cluster's setup ended with exit code 3"),
+        (["if true"], "line 1 of the cluster's setup ended with exit code"),
+        (["}; touch pwned; {"], "line 1 of the cluster's setup ended with exit code"),
+    ],
+)
+def test_a_clusters_setup_comes_before_the_first_step_and_says_what_fails(
+    tmp_path, shell, setup, says
+):
+    steps = [
+        StepCommand(step=step, argv=("sh", "-c", f'echo "$A" >> {step}.out'))
+        for step in ("stage", "run")
+    ]
+    spec = JobSpec(
+        workset_id="w", attempt=1, steps=steps,
+        manifest=Manifest(
+            workset_id="w", customer_id="c", reference_genome="hg38", pipeline="p", attempt=1,
+            source="/x", export_to="/y", samples=(),
+        ),
+    )  # fmt: skip
+    job = tmp_path / "jobs" / "a1"
+    job.mkdir(parents=True)
+    script = job_script(spec, str(job.parent), str(tmp_path), setup=setup)
+    (tmp_path / "job.sh").write_text(script)
+    code = subprocess.run([shell, str(tmp_path / "job.sh")], check=False).returncode
+    looked = subprocess.run(
+        ["sh", "-s"], input=markers_shell({"w": str(job)}).encode(), capture_output=True, check=True
+    )
+    markers = parse_markers(looked.stdout.decode(), {"w": str(job)})["w"]
+    assert not markers.unreadable
+    if says:
+        assert code == 75 and not list(tmp_path.glob("*.out")) and not list(tmp_path.glob("pwned"))
+        assert {step: end[1] for step, end in markers.exits.items()} == {Step.STAGE: 75}
+        assert says in (job / "stage.log").read_text().splitlines()[-1]
+    else:
+        assert code == 0 and {path.read_text() for path in tmp_path.glob("*.out")} == {"b c\n"}
+        assert {step: end[1] for step, end in markers.exits.items()} == dict.fromkeys(
+            (Step.STAGE, Step.RUN), 0
+        )
+
+
 LEAVES_OFF = (
     "trap 'sleep 0.5; touch ended; exit {code}' TERM; touch up; while :; do sleep 0.1; done"
 )
