@@ -8,6 +8,7 @@ from blocks.strict import StrictBlock
 from worksets.config import Customer, Name, Pipeline, ProcessorConfig
 from worksets.diagnosis import LogPattern
 from worksets.errors import ConfigurationError
+from worksets.keeping import Keep
 from worksets.leases import LEASE_S, LONGEST_LEASE_S, SHORTEST_LEASE_S
 from worksets.placement import ClusterView, Limits, PlacementPolicy
 from worksets.texts import few
@@ -64,6 +65,10 @@ class WorksetSettings(StrictBlock):
     )
     placement: PlacementPolicy = Field(
         default_factory=lambda: PlacementPolicy(), description="What placement weighs, in dollars"
+    )
+    keep: Keep = Field(
+        default_factory=lambda: Keep(),
+        description="How long files of complete worksets stay on their cluster",
     )
     lease_s: float = Field(
         LEASE_S,

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from cli import checking, doctor, output, usage
 from cli.options import COMMON, Common
 from cli.site import VARIABLE, is_file
+from tasks.cleaning import cleaned, closing_all
 from worksets.errors import ConfigurationError
 
 TITLE: Final = "Keep"
@@ -159,6 +160,38 @@ def new(kind: str, path: Path | None = None, *, common: Common = COMMON) -> int:
 
 def clean(
     *,
+    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], negative="")] = False,
+    common: Common = COMMON,
+) -> int:
+    """Delete on the clusters what the settings' `keep` lets go.
+
+    Only of complete worksets, whose results an exporter's receipt says to be in their place.
+
+    Parameters
+    ----------
+    dry_run:
+        Only say what would be deleted.
+    """
+    site = common.site()
+    clusters = [site.cluster(cluster.cluster_name) for cluster in site.clusters]
+    with closing_all(clusters):
+        rows = list(cleaned(site.db, clusters, site.settings.keep, dry_run))
+    if common.json:
+        output.as_json(rows)
+        return 0 if all(row["done"] for row in rows) else 1
+    if rows:
+        output.table(rows, ["cluster", "workset", "lineage", "part", "gb", "files", "told"])
+    gb = sum(row.get("gb", 0.0) for row in rows if row["done"])
+    keeps = site.settings.keep
+    if keeps.inputs_days is None and keeps.results_days is None:
+        output.note("nothing: the settings' `keep` says that all stays for ever")
+    else:
+        output.note(f"{gb:.3f} GB {'would be' if dry_run else 'were'} deleted")
+    return 0 if all(row["done"] for row in rows) else 1
+
+
+def forget(
+    *,
     run_dir: RunDir = Path("run"),
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="")] = False,
 ) -> int:
@@ -204,5 +237,6 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     usage.usage,
     doctor.doctor,
     clean,
+    forget,
     move_state,
 )

@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 from prefect import flow, get_run_logger
 
-from host import load_settings, load_state_db
+from host import load_settings, load_state_db, loading
+from tasks.cleaning import cleaned, closing_all
 from tasks.operating import registered
 from worksets.errors import ConfigurationError
 from worksets.record import Priority
@@ -82,6 +83,40 @@ async def drain_cluster(
         await anyio.to_thread.run_sync(db.drain, cluster_name, reason)
     get_run_logger().info("%s is %s", cluster_name, "placed on again" if resume else "drained")
     return await anyio.to_thread.run_sync(db.drained, [cluster_name])
+
+
+@flow(name="clean_worksets", retries=0, persist_result=False)
+async def clean_worksets(dry_run: bool = False, settings: str = "default") -> dict[str, Any]:
+    """Delete on the clusters what the settings' `keep` lets go: of complete worksets, whose results
+    are in their place.
+
+    Args:
+        dry_run: Only say what would be deleted.
+        settings: Name of the settings block.
+    """
+    found = await load_settings(settings)
+    db = await load_state_db(settings)
+    log = get_run_logger()
+
+    def failed(reference: str, error: ConfigurationError) -> None:
+        log.error("%s is not looked at: %s", reference, error)
+
+    clusters = await loading.load_clusters(found, failed)
+
+    def clean() -> list[dict[str, Any]]:
+        with closing_all(clusters):
+            return list(cleaned(db, clusters, found.keep, dry_run))
+
+    rows = await anyio.to_thread.run_sync(clean)
+    for row in rows:
+        level = "info" if row["done"] else "error"
+        what = f"{row['workset']}, {row['part']}: {row['gb']} GB " if row["workset"] else ""
+        getattr(log, level)("%s: %s%s", row["cluster"], what, row["told"])
+    return {
+        "parts": sum(row["done"] for row in rows),
+        "gb": round(sum(row.get("gb", 0.0) for row in rows if row["done"]), 3),
+        "not": [row["told"] for row in rows if not row["done"]],
+    }
 
 
 @flow(name="register_worksets", retries=0, persist_result=False)

@@ -13,7 +13,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from flows.dead_letters import list_dead_letters, redrive_worksets
-from flows.operators import cancel_workset, drain_cluster, register_worksets, set_priority
+from flows.operators import (
+    cancel_workset,
+    clean_worksets,
+    drain_cluster,
+    register_worksets,
+    set_priority,
+)
 from flows.process_workset import process_workset
 from host import AnotherInstallation, Host, open_host
 from tasks.launch import PROCESS_WORKSET, Launcher, launching
@@ -74,6 +80,7 @@ SERVED: Final[dict[str, Flow[Any, Any]]] = {
     "set-priority": set_priority,
     "register-worksets": register_worksets,
     "drain-cluster": drain_cluster,
+    "clean-worksets": clean_worksets,
 }
 """Deployments whose runs, whoever asks for them, run in the poller."""
 

@@ -8,7 +8,7 @@ often it is submitted.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Annotated, Final, Self
 
@@ -20,6 +20,7 @@ from worksets.costs import MAX_USD
 from worksets.errors import TransientError
 from worksets.events import Exhausted
 from worksets.jobs import JobSpec, JobStatus, WorkPaths, job_dir, work_paths
+from worksets.keeping import Freed, Lineage, Removable
 from worksets.placement import ClusterView
 from worksets.record import Step
 from worksets.used import Used
@@ -196,6 +197,22 @@ class Cluster(StrictBlock, ABC):
             ClusterUnreachable: it did not say.
         """
         return None
+
+    @abstractmethod
+    def lineages(self) -> list[Lineage]:
+        """Whatever lies in its work folder, whosesoever it is.
+
+        Raises:
+            ClusterUnreachable: it did not say.
+        """
+
+    @abstractmethod
+    def free(self, parts: Sequence[Removable], remove: bool) -> list[Freed]:
+        """Measure these, and with `remove` delete them; may take minutes, and be repeated.
+
+        Raises:
+            ClusterUnreachable: how far it came is not known.
+        """
 
     def given(self, exhausted: Exhausted, times: int) -> str:
         """What a job is given of `memory` or `time` after `times` attempts have run out of it.

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,10 +18,11 @@ from typing import Any, Final
 from pydantic import Field, PrivateAttr
 
 from blocks.clusters.base import Cluster, SubmitUncertain
-from blocks.clusters.on_cluster import runner
+from blocks.clusters.on_cluster import clean, runner
 from worksets.belief import NOTHING, Markers, Word, believe
 from worksets.errors import ConfigurationError, ResourceError, TransientError, WorksetError
 from worksets.jobs import JobSpec, JobStatus, Phase
+from worksets.keeping import Freed, Lineage, Removable
 from worksets.record import STEPS, Exported, Step, Took
 
 PROGRAMS: Final = Path(runner.__file__).parent
@@ -140,6 +141,18 @@ class LocalCluster(Cluster):
                     os.killpg(holder["pid"], signal.SIGKILL)
                 time.sleep(0.1)
                 self._reap()
+
+    def lineages(self) -> list[Lineage]:
+        return [
+            Lineage(found["home"], found["number"], frozenset(found["parts"]))
+            for found in clean.lineages(self.root())
+        ]
+
+    def free(self, parts: Sequence[Removable], remove: bool) -> list[Freed]:
+        told = (
+            clean.handle(self.root(), part.home, part.lineage, part.part, remove) for part in parts
+        )
+        return [Freed(one["bytes"], one["files"], one.get("wrong", "")) for one in told]
 
     def log_tail(self, name: str, step: Step, max_chars: int = 2000) -> str:
         return _tail(self._job_dir(name) / f"{step.value}.log", max_chars)

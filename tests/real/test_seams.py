@@ -19,7 +19,13 @@ from prefect.settings import temporary_settings
 import local.run
 from cli import main as program
 from flows.dead_letters import list_dead_letters, redrive_worksets
-from flows.operators import cancel_workset, drain_cluster, register_worksets, set_priority
+from flows.operators import (
+    cancel_workset,
+    clean_worksets,
+    drain_cluster,
+    register_worksets,
+    set_priority,
+)
 from flows.poll_worksets import poll_worksets
 from flows.process_workset import process_workset
 from flows.serve_worksets import serve_worksets
@@ -368,6 +374,28 @@ async def test_a_cancelled_run_is_seen_behind_any_number_of_another_installation
     for name in names - {workset_id}:
         await cancel_workset(name, "the test is over", settings=here.name)
     assert (await polls)["started"] == 4
+
+
+async def test_room_is_freed_of_what_is_in_its_place_and_of_nothing_else(here):
+    here.deliver("done")
+    here.deliver("bad", pipeline="bad-data")
+    await here.poll()
+
+    def left(name):
+        [lineage] = (here.folder / "a").glob(f"{name}.*/L1")
+        return {path.name for path in lineage.iterdir() if path.name != ".inputs.staged"}
+
+    assert left("done") == left("bad") == {"inputs", "results"}
+    assert (await clean_worksets(settings=here.name))["parts"] == 0, "all stays for ever"
+    await here.configure(keep={"inputs_days": 0, "results_days": 30})
+    told = await clean_worksets(dry_run=True, settings=here.name)
+    assert told["parts"] == 1 and left("done") == {"inputs", "results"}
+    assert (await clean_worksets(settings=here.name)) == {"parts": 1, "gb": 0.0, "not": []}
+    assert left("done") == {"results"} and left("bad") == {"inputs", "results"}
+    assert here.result("done") == "reads of done"
+    await here.configure(keep={"inputs_days": 0, "results_days": 0})
+    assert (await clean_worksets(settings=here.name))["parts"] == 1
+    assert left("done") == set() and left("bad") == {"inputs", "results"}
 
 
 async def test_one_by_hand_is_processed_and_named_and_a_second_time_left_alone(here):

@@ -1,11 +1,13 @@
 """A poller on a real Slurm: memory that runs out, a person who cancels, failures explained."""
 
+import json
 import re
 import time
 
 import pytest
 
 from tests import slurm
+from tests.real.test_command_line import worksets
 from worksets.record import State
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -182,6 +184,33 @@ def test_a_drained_cluster_keeps_what_runs_and_takes_nothing_new(site, real):
         real.call("scontrol", "update", node, "state=resume")
     site.finish(poller)
     site.assert_each_step_ran_once(["runs", "waits"])
+
+
+def test_clean_frees_room_on_the_cluster(site, real):
+    # with an export of its own there would be no receipt, and nothing would ever be deleted
+    run = ["sh", "-c", 'echo done > "$0/done"', "{results}"]
+    settings = {"clusters": [cluster(site, real)], "pipelines": {"sleep-1": {"run": run}}}
+    site.configure(overrides=settings)
+    site.add("done", 1)
+    site.finish(site.poller())
+    site.configure(overrides={**settings, "keep": {"inputs_days": 0, "results_days": 0}})
+    [lineage] = (site.folder / "work").glob("done.*/L1")
+    (lineage / "inputs" / "a.fq").write_bytes(b"x" * 2_000_000)
+
+    def clean(*options):
+        done = worksets(site, "clean", "-s", "settings.yaml", *options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    rows = json.loads(clean("--dry-run", "--json"))
+    assert [(r["part"], r["told"]) for r in rows] == [
+        ("inputs", "would be deleted"), ("rest", "would be deleted"),
+    ]  # fmt: skip
+    assert rows[0]["gb"] == 0.002 and (lineage / "inputs" / "a.fq").exists()
+    assert "0.002 GB were deleted" in clean()
+    assert list(lineage.iterdir()) == []
+    assert list(lineage.parent.glob("jobs/a1/run.log")), "logs and markers stay"
+    assert "0.000 GB were deleted" in clean()
 
 
 def test_a_sites_own_options_and_its_setup_reach_each_job(site, real):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from shlex import join, quote
@@ -16,6 +17,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from blocks.clusters import on_cluster
 from blocks.clusters.base import Cluster, SubmitUncertain
+from blocks.clusters.cleaning import read_freed, read_lineages
 from blocks.clusters.slurm.accounting import parse_used, used_shell
 from blocks.clusters.slurm.refusals import refusal
 from blocks.clusters.slurm.script import (
@@ -46,7 +48,7 @@ from blocks.clusters.slurm.states import (
     parse_squeue,
     word,
 )
-from blocks.clusters.slurm.transport import LocalTransport, MayHaveReached, Result
+from blocks.clusters.slurm.transport import TIMEOUT_S, LocalTransport, MayHaveReached, Result
 from worksets.belief import NOTHING, Belief, Markers, Verdict, Word, believe, heeding
 from worksets.capacity import ClusterView
 from worksets.errors import (
@@ -57,6 +59,7 @@ from worksets.errors import (
 )
 from worksets.events import Exhausted
 from worksets.jobs import JobSpec, JobStatus, Phase, is_of, job_name
+from worksets.keeping import Freed, Lineage, Removable
 from worksets.record import Step
 from worksets.used import Used
 
@@ -72,7 +75,10 @@ PROGRAMS: Final = (
     "bucket.py",
     "s3.py",
     "files.py",
+    "clean.py",
 )
+FREE_S: Final = 600.0
+"""Seconds for which deleting a few lineages may take."""
 
 
 SbatchOption = Literal[
@@ -318,6 +324,20 @@ class SlurmCluster(Cluster):
             raise ClusterUnreachable(f"{what}: {done.stderr.strip()[-500:]}")
         return parse_used(done.stdout, self._installation, since, until)
 
+    def lineages(self) -> list[Lineage]:
+        self._prepare()
+        return read_lineages(self._ask("listing its work folder", self._cleaner("list")))
+
+    def free(self, parts: Sequence[Removable], remove: bool) -> list[Freed]:
+        self._prepare()
+        paths = json.dumps([[part.home, part.lineage, part.part] for part in parts])
+        shell = f"printf %s {quote(paths)} | {self._cleaner('remove' if remove else 'measure')}"
+        return read_freed(self._ask("freeing room", shell, FREE_S))
+
+    def _cleaner(self, verb: str) -> str:
+        program = f"{self.programs()['programs']}/clean.py"
+        return join([self.python, program, verb, self.root()])
+
     def view(self) -> ClusterView:
         """See `Cluster`; also why no workset can ever fit, as far as its nodes were heard of."""
         return super().view().model_copy(update={"never": self._never})
@@ -340,7 +360,7 @@ class SlurmCluster(Cluster):
     def close(self) -> None:
         self.transport.close()
 
-    def _run(self, shell: str) -> Result:
+    def _run(self, shell: str, timeout_s: float = TIMEOUT_S) -> Result:
         """Run a shell there, in an environment that no profile and no job around us has a say in:
         only what jobs may take over, and what the transport's settings name. What a profile or a
         banner prints is no part of the answer.
@@ -351,7 +371,7 @@ class SlurmCluster(Cluster):
         named = {"SLURM_CONF", "PWD", *self.transport.environment}
         keep = "|".join(sorted(self.kept_variables | named))
         token = secrets.token_hex(8)
-        done = self.transport.run(framed(clean_shell(keep) + shell, token))
+        done = self.transport.run(framed(clean_shell(keep) + shell, token), timeout_s)
         answer = unframed(done.stdout, done.stderr, token)
         if answer is None:
             said = (done.stderr.strip() or done.stdout.strip())[-300:]
@@ -361,10 +381,10 @@ class SlurmCluster(Cluster):
             )
         return Result(*answer)
 
-    def _ask(self, what: str, shell: str) -> str:
+    def _ask(self, what: str, shell: str, timeout_s: float = TIMEOUT_S) -> str:
         """What a shell there prints; nothing is changed by asking twice."""
         try:
-            done = self._run(shell)
+            done = self._run(shell, timeout_s)
         except MayHaveReached as error:
             raise ClusterUnreachable(f"{self.cluster_name}: {what}: {error}") from error
         if done.returncode != 0:
