@@ -72,6 +72,16 @@ def test_rubbish_from_squeue_is_passed_over(text):
         assert isinstance(name, str) and listed.states
 
 
+def spec_of(*steps, attempt=1):
+    return JobSpec(
+        workset_id="w", attempt=attempt, steps=steps,
+        manifest=Manifest(
+            workset_id="w", customer_id="c", reference_genome="hg38", pipeline="p", attempt=attempt,
+            source="/x", export_to="/y", samples=(),
+        ),
+    )  # fmt: skip
+
+
 AT = "2026-01-01T00:00:00.000001+00:00"
 WHOLE = {
     "steps": "stage run",
@@ -171,15 +181,7 @@ def test_no_text_becomes_code_in_what_a_shell_reads(argv, text):
     """A real sh runs it: every word arrives as it is, a second job of the attempt runs nothing."""
     with tempfile.TemporaryDirectory() as folder:
         jobs = f"{folder}/it's $HOME; `x`/jobs"
-        spec = JobSpec(
-            workset_id="w",
-            attempt=2,
-            steps=(StepCommand(step="run", argv=("printf", "%s|", *argv)),),
-            manifest=Manifest(
-                workset_id="w", customer_id="c", reference_genome="hg38", pipeline="p", attempt=2,
-                source="/x", export_to="/y", samples=(),
-            ),
-        )  # fmt: skip
+        spec = spec_of(StepCommand(step="run", argv=("printf", "%s|", *argv)), attempt=2)
         job = f"{jobs}/a2"
         files = {f"{job}/text": text, f"{job}/job.sh": job_script(spec, jobs, folder)}
         # in the place of sbatch: a program that runs the script, and is given it as one word
@@ -220,13 +222,7 @@ def test_a_clusters_setup_comes_before_the_first_step_and_says_what_fails(
         StepCommand(step=step, argv=("sh", "-c", f'echo "$A" >> {step}.out'))
         for step in ("stage", "run")
     ]
-    spec = JobSpec(
-        workset_id="w", attempt=1, steps=steps,
-        manifest=Manifest(
-            workset_id="w", customer_id="c", reference_genome="hg38", pipeline="p", attempt=1,
-            source="/x", export_to="/y", samples=(),
-        ),
-    )  # fmt: skip
+    spec = spec_of(*steps)
     job = tmp_path / "jobs" / "a1"
     job.mkdir(parents=True)
     script = job_script(spec, str(job.parent), str(tmp_path), setup=setup)
@@ -261,13 +257,7 @@ def test_a_script_that_is_told_to_stop_waits_for_its_step_and_begins_no_other(
     """As `scancel --full --signal=TERM` does it: the signal reaches all processes of the job."""
     step = StepCommand(step="run", argv=("sh", "-c", LEAVES_OFF.format(code=code)))
     more = StepCommand(step="export", argv=("touch", "exported"))
-    spec = JobSpec(
-        workset_id="w", attempt=1, steps=(step, more),
-        manifest=Manifest(
-            workset_id="w", customer_id="c", reference_genome="hg38", pipeline="p", attempt=1,
-            source="/x", export_to="/y", samples=(),
-        ),
-    )  # fmt: skip
+    spec = spec_of(step, more)
     job = tmp_path / "jobs" / "a1"
     job.mkdir(parents=True)
     (tmp_path / "job.sh").write_text(job_script(spec, str(job.parent), str(tmp_path)))
