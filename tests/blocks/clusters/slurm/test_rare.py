@@ -5,11 +5,12 @@ Everything else is real: the shell, the scripts, the files, the parsers.
 """
 
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from blocks.clusters import SlurmCluster, SubmitUncertain
+from blocks.clusters.cleaning import read_freed
 from blocks.clusters.slurm.states import ENDED, Nodes, parse_nodes
 from tests.blocks.clusters.slurm.test_states import ACTIVE
 from worksets.capacity import Limits
@@ -21,8 +22,10 @@ from worksets.errors import (
     ErrorCategory,
 )
 from worksets.jobs import JobSpec, Manifest, Phase, StepCommand
+from worksets.keeping import Freed, Lineage, Removable
 from worksets.placement import plan
 from worksets.record import WorksetRecord
+from worksets.used import Used
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -124,6 +127,39 @@ def test_what_squeue_has_forgotten_the_accounting_knows(fake, said):
     fake.says("sacct", f"1|other|COMPLETED\n7|w.a1|{said}\n9|w.a1|COMPLETED\n8|w.a10|COMPLETED\n")
     seen = fake.look()
     assert seen.phase is Phase.VANISHED and said.split()[0] in seen.note
+
+
+def test_what_was_used_is_asked_of_sacct_and_a_cluster_without_slurmdbd_says_nothing(fake):
+    cluster, begin, end = fake.cluster.of("me"), NOW, NOW + timedelta(days=1)
+    at = int(NOW.timestamp()) + 60
+    asked = fake.bin / "asked"
+    fake.says("sacct", f"7|w.me-x.a1||{at}|3600|10:00|\n7.batch|batch||{at}|3600|10:00|2G\n",
+              then=f'echo "$SLURM_TIME_FORMAT $*" > {asked}')  # fmt: skip
+    found = cluster.used(begin, end)
+    assert found == {"w.me-x.a1": Used(1, 1.0, 1 / 6, 2 * 2**30 / 1e9)}
+    assert asked.read_text().startswith("%s -nP -u ")
+    fake.says("sacct", err="Slurm accounting storage is disabled", code=1)
+    assert cluster.used(begin, end) is None
+    fake.says("sacct", err="sacct: error: Connection refused", code=1)
+    with pytest.raises(ClusterUnreachable, match="Connection refused"):
+        cluster.used(begin, end)
+
+
+def test_room_is_freed_by_a_program_of_ours_there(fake, tmp_path):
+    lineage = tmp_path / "work" / "it's.me-x" / "L2"
+    (lineage / "inputs").mkdir(parents=True)
+    (lineage / "inputs" / "a.fq").write_bytes(b"x" * 100)
+    (lineage / "results").mkdir()
+    found = Lineage("it's.me-x", 2, frozenset({"inputs", "rest"}))
+    assert fake.cluster.lineages() == [found]
+    inputs = Removable("w", "it's.me-x", 2, "inputs")
+    gone = Removable("w", "..", 2, "rest")
+    assert fake.cluster.free([inputs], remove=False) == [Freed(100, 1)]
+    [freed, wrong] = fake.cluster.free([inputs, gone], remove=True)
+    assert freed == Freed(100, 1) and "no part of a lineage" in wrong.wrong
+    assert fake.cluster.lineages() == [Lineage("it's.me-x", 2, frozenset({"rest"}))]
+    with pytest.raises(ClusterUnreachable, match="not whole"):
+        read_freed('{"bytes": 1,')
 
 
 def test_a_commands_placeholders_are_those_of_the_cluster(fake):
