@@ -5,6 +5,7 @@ process, on a real Prefect server: a whole poll takes two seconds.
 """
 
 import asyncio
+import hashlib
 import json
 import os
 import time
@@ -374,6 +375,34 @@ async def test_a_cancelled_run_is_seen_behind_any_number_of_another_installation
     for name in names - {workset_id}:
         await cancel_workset(name, "the test is over", settings=here.name)
     assert (await polls)["started"] == 4
+
+
+async def test_files_are_checked_by_their_sums_and_results_go_where_the_workset_says(here):
+    """sha256, a CRAM with its index, export_uri."""
+    sum_of = hashlib.sha256(b"reads of whole").hexdigest()
+    one = {"sample_id": "s", "fastq_r1": "a.fq"}
+    elsewhere = (here.folder / "elsewhere" / "acme" / "there").as_uri()
+    here.deliver("whole", samples=[{**one, "sha256": sum_of}], export_uri=elsewhere)
+    here.deliver("damaged", samples=[{**one, "sha256": sum_of}])
+    here.deliver("aligned", samples=[{"sample_id": "s", "cram": "s.cram"}])
+    here.deliver(
+        "named",
+        reads=False,
+        samples=[{"sample_id": "s", "cram": "s.cram", "alignment_index": "i.crai"}],
+    )
+    for name in ("s.cram", "s.cram.crai"):
+        (here.folder / "in" / "aligned" / name).write_text(name)
+    for name in ("s.cram", "i.crai"):
+        (here.folder / "in" / "named" / name).write_text(name)
+    for path in (here.folder / "in").rglob("*.cra*"):
+        os.utime(path, (0, 0))
+    await here.poll(export_roots=[(here.folder / "elsewhere").as_uri()])
+    assert (here.folder / "elsewhere/acme/there/joined.txt").read_text() == "reads of whole"
+    damaged = here.db.get("damaged")
+    assert (damaged.state, damaged.error_category) == (State.FAILED, "data")
+    assert damaged.failed_step == "stage" and "sha256" in damaged.error_details
+    assert here.result("aligned") == "s.crams.cram.crai", "the index beside it comes along"
+    assert here.result("named") == "i.crais.cram"
 
 
 async def test_room_is_freed_of_what_is_in_its_place_and_of_nothing_else(here):

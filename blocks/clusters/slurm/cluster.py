@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
 import time
 from collections.abc import Collection, Sequence
@@ -139,7 +140,9 @@ class SlurmCluster(Cluster):
         description="Jobs that a step hands in bear its job's name as their wckey, by which they "
         "are found and cancelled; False where wckeys are the site's own",
     )
-    availability_zone: str = Field("", description="Availability zone in which it is")
+    availability_zone: str = Field(
+        "", description="AWS's, in which it is, such as us-west-2d: says its region where none is"
+    )
 
     _prepared: bool = PrivateAttr(default=False)
     _never: str = PrivateAttr(default="")
@@ -340,7 +343,9 @@ class SlurmCluster(Cluster):
 
     def view(self) -> ClusterView:
         """See `Cluster`; also why no workset can ever fit, as far as its nodes were heard of."""
-        return super().view().model_copy(update={"never": self._never})
+        zone = re.match(r"[a-z]+(-[a-z]+)+-[0-9]+", self.availability_zone)
+        region = self.region or (zone[0] if zone else "")
+        return super().view().model_copy(update={"never": self._never, "region": region})
 
     def cancel(self, name: str, *, for_good: bool = True) -> None:
         self._ask(

@@ -162,6 +162,16 @@ def test_room_is_freed_by_a_program_of_ours_there(fake, tmp_path):
         read_freed('{"bytes": 1,')
 
 
+@pytest.mark.parametrize(
+    ("region", "zone", "is_in"),
+    [("", "us-west-2d", "us-west-2"), ("eu-west-1", "us-west-2d", "eu-west-1"), ("", "", ""),
+     ("", "us-gov-east-1a", "us-gov-east-1"), ("", "use1-az1", "")],
+)  # fmt: skip
+def test_a_zone_says_the_region_where_none_is_named(fake, region, zone, is_in):
+    cluster = fake.cluster.model_copy(update={"region": region, "availability_zone": zone})
+    assert cluster.view().region == is_in
+
+
 def test_a_commands_placeholders_are_those_of_the_cluster(fake):
     fake.cluster.python = "/opt/python3"
     known = fake.cluster.programs()
