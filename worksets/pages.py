@@ -137,6 +137,7 @@ def workset_page(
         "attempt": f"{record.attempt}, retries {record.retry_count} of {record.max_retries}",
         "input": f"{record.input_bytes / 1e9:.3g} GB" if record.input_bytes else "",
         "expected": _expected(record, clusters),
+        "disk": _disk(record.estimates.storage_gb),
         "so far": _taken(record, clusters),
         "results": _results(record),
     }
@@ -208,6 +209,11 @@ def _expected(record: WorksetRecord, clusters: Mapping[str, ClusterView]) -> str
     cost = record.estimates.vcpu_hours * view.price_per_vcpu_hour if view else 0.0
     learned = "" if record.estimates.correction == 1 else ", corrected by finished worksets"
     return f"{length(known * 3600)}" + (f", {money(cost)}" if cost else "") + learned
+
+
+def _disk(gb: float) -> str:
+    """What inputs, scratch and results are expected to take there, by the pipeline's table."""
+    return f"about {gb:,.1f} GB" if gb else ""
 
 
 def _taken(record: WorksetRecord, clusters: Mapping[str, ClusterView]) -> str:
