@@ -63,9 +63,9 @@ def job_script(
         # with one it waits for its step, which has its grace to end in order
         "stopped=",
         "trap 'stopped=1' TERM",
+        *(_set_up(setup, spec.steps[0].step.value) if setup else ()),
         f"cd {quote(work_dir)} || exit 74",
         *(_tagged(spec.name) if tag_jobs else ()),
-        *(_set_up(setup, spec.steps[0].step.value) if setup else ()),
     ]
     for step in spec.steps:
         name = step.step.value
@@ -132,14 +132,15 @@ def _set_up(lines: Sequence[str], first: str) -> list[str]:
         f"  exit {SETUP_FAILED}",
         "}",
         # a file that is not there ends the shell that reads it with `.`
-        "trap 'setup_failed \"$line\" $?' EXIT",
+        "trap 'setup_failed \"$setup_line\" $?' EXIT",
     ]
     for number, text in enumerate(lines, 1):
         script.append(
-            f'line={number}; command eval {quote(text)} >>"$J/setup.log" 2>&1'
+            f'setup_line={number}; command eval {quote(text)} >>"$J/setup.log" 2>&1'
             f" || setup_failed {number} $?"
         )
-    return [*script, "trap - EXIT"]
+    # what a line has said of the shell itself is over with it
+    return [*script, "trap - EXIT", "trap 'stopped=1' TERM", "set +eu"]
 
 
 def _tagged(name: str) -> list[str]:

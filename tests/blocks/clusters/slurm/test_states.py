@@ -205,6 +205,7 @@ def test_no_text_becomes_code_in_what_a_shell_reads(argv, text):
     ("setup", "says"),
     [
         (["export A='b c'", 'f() { echo "$A"; }'], ""),
+        (["cd /", "set -eu", "line=9", "A='b c'; export A"], ""),
         (
             ["true", "no-such-module load x"],
             "line 2 of the cluster's setup ended with exit code 127",
