@@ -44,20 +44,21 @@ def steps_wrong(jobs, moves):
     """Steps that ran twice in an attempt, and finished steps that ran again.
 
     Files that were staged alone do not hold a workset on a cluster that failed it: after such a
-    move, and only then, `stage` runs again, elsewhere (docs/life-cycle.md).
+    move, and only then, `stage` runs again: elsewhere, or, where nothing could begin there, on the
+    cluster that it came from (docs/life-cycle.md).
     """
     wrong, before = [], {}
     for (id_, attempt), job in sorted(jobs.items(), key=lambda item: item[1].begun[0][1]):
         for step, times in Counter(step for step, _ in job.begun).items():
             if times > 1:
                 wrong.append(f"{id_}: {step} ran {times} times in attempt {attempt}")
-        done, cluster, at = before.get(id_, (set(), job.cluster, 0))
+        done, at = before.get(id_, (set(), 0))
         moved = any(at < move < job.begun[0][1] for move in moves.get(id_, ()))
-        if moved and done == {"stage"} and job.cluster != cluster:
+        if moved and done == {"stage"}:
             done = set()
         wrong += [f"{id_}: {s} ran again in attempt {attempt}" for s, _ in job.begun if s in done]
         ended = {step for step, _ in job.ended}
-        before[id_] = (done | ended, job.cluster, max(time for _, time in (*job.begun, *job.ended)))
+        before[id_] = (done | ended, max(time for _, time in (*job.begun, *job.ended)))
     return wrong
 
 

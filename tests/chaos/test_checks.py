@@ -21,7 +21,8 @@ RAN = ["w 1 run b begin 12", "w 1 run b end 13"]
         (FIRST + AGAIN, [20], []),
         (FIRST + AGAIN, [], ["w: stage ran again in attempt 2"]),
         (FIRST + AGAIN, [9], ["w: stage ran again in attempt 2"]),  # it was moved before, not since
-        (FIRST + AT_HOME, [20], ["w: stage ran again in attempt 2"]),  # it was to go, and did not
+        (FIRST + AT_HOME, [20], []),  # it was moved, could not begin there, and came back
+        (FIRST + AT_HOME, [], ["w: stage ran again in attempt 2"]),
         (
             FIRST + RAN + AGAIN, [20],
             ["w: stage ran again in attempt 2", "w: run ran again in attempt 2"],
