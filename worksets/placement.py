@@ -203,12 +203,21 @@ class _Plan:
             if usd:
                 other = min(usd, key=lambda o: sum(usd[o]))
                 there = f"{self.fit.clusters[other].name} would cost {money(sum(usd[other]))}"
-                cheaper = sum(usd[other]) < run + transfer
-                why.append(f"{there}, but {self._state(other)}" if cheaper else there)
+                saved, wish = run + transfer - sum(usd[other]), self._wish(record, n)
+                if wish and 0 < saved <= wish:
+                    there += f", and the wish is worth {money(wish)}"
+                elif saved > 0:
+                    there += f", but {self._state(other)}"
+                why.append(there)
         else:
             count = self.counts[f"cluster:{cluster.name}"]
             why.append(f"{count} of {self.total[n]} slots in use")
         return f"{cluster.name}: {'; '.join(why)}"
+
+    def _wish(self, record: WorksetRecord, n: int) -> float:
+        """What it is worth that the workset is where it wishes to be; 0: it did not, or had to."""
+        there = record.preferred_cluster == self.fit.clusters[n].name
+        return self.costs.policy.affinity_discount_usd if there else 0.0
 
 
 def money(usd: float) -> str:

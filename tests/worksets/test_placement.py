@@ -187,6 +187,24 @@ def test_where_the_choice_is_made_already_the_others_are_told_of_as_they_are(che
     assert decision.action == "wait"
 
 
+@pytest.mark.parametrize(
+    ("discount", "name", "says"),
+    [
+        (20.0, "c2", "c1 would cost $41.20, and the wish is worth $20.00"),
+        (10.0, "c1", "c2 would cost $58.10"),
+    ],
+)
+def test_what_a_wish_was_worth_is_told_where_it_decided(discount, name, says):
+    clusters = [cluster("c1", **CHEAP), cluster("c2", **DEAR)]
+    ready = [workset("w", vcpu_hours=1000, preferred_cluster="c2")]
+    policy = POLICY.model_copy(update={"affinity_discount_usd": discount})
+    decision = decide(ready, clusters, policy=policy)["w"]
+    assert decision.cluster_name == name and decision.reason.endswith(says)
+    # where the cheaper one is full, that is the reason, and not the wish
+    full = decide(ready, clusters, {"cluster:c1": 3}, policy=policy)["w"]
+    assert ("cluster c1 at 3 of 3" in full.reason) == (discount == 10.0)
+
+
 WEST = {"region": "us-west-2"}
 FAR = {"price_per_vcpu_hour": 0.0100, "region": "eu-central-1"}
 
@@ -208,7 +226,7 @@ FAR = {"price_per_vcpu_hour": 0.0100, "region": "eu-central-1"}
         ({"vcpu_hours": 1000, "preferred_cluster": "c1", "affinity_reason": "data_locality"},
          [cluster("c1", **FAR | CHEAP), cluster("c2", price_per_vcpu_hour=0.04, **WEST)], {}, {},
          "start", "c1: preferred (data_locality); $41.20 run + $0 transfer; "
-                  "c2 would cost $40.00, but cluster c2 has free slots"),
+                  "c2 would cost $40.00, and the wish is worth $5.00"),
         ({"vcpu_hours": 1000, "preferred_cluster": "c1"},
          [cluster("c1", **DEAR), cluster("c2", **CHEAP)],
          {}, {}, "start", "c2: $41.20 run + $0 transfer; c1 would cost $58.10"),
