@@ -359,7 +359,8 @@ def test_usage_counts_what_the_clusters_accounting_says_and_what_never_ended_a_s
         8.0, 0.5, "6%", 2.0, 4.0,
     )  # fmt: skip
     said = {job_name(record.home, 1): Used(5, 40.0, 30.0, 7.5),
-            job_name(record.home, 2): Used(1, 2.0), "another.i-x.a1": Used(1, 99.0)}  # fmt: skip
+            job_name(record.home, 2): Used(1, 2.0), "another.i-x.a1": Used(1, 99.0),
+            job_name(record.home, 3): Used(1, 99.0)}  # fmt: skip
     (row, _) = summed([record], {"a": view}, "cluster", accounts={"a": said})
     assert (row["attempts"], row["jobs"], row["vcpu_hours"], row["usd"]) == (2, 6, 42.0, 21.0)
     assert (row["cpu_hours"], row["busy"], row["peak_gb"]) == (30.0, "71%", 7.5)

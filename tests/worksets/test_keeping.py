@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,13 @@ def test_only_what_is_complete_exported_ended_and_old_enough(record, inputs, res
 def test_by_default_all_stays_for_ever(record):
     there = [Lineage(record.home, record.lineage, PARTS)]
     assert removable(there, {record.home: record}, Keep(), NOW) == []
+
+
+@pytest.mark.parametrize("wrong", [-1, 36_501, float("nan"), "soon"])
+def test_days_that_cannot_be_are_refused(wrong):
+    for key in ("inputs_days", "results_days"):
+        with pytest.raises(ValueError, match=key):
+            Keep(**{key: wrong})
 
 
 def test_a_part_that_is_not_there_is_not_named():
