@@ -72,7 +72,7 @@ class ModelCluster(SlurmCluster):
     def _prepare(self):
         self._prepared = True
 
-    def _run(self, shell):
+    def _run(self, shell, timeout_s=60.0):
         return self.transport.run(shell)
 
 

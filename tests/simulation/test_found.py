@@ -214,7 +214,7 @@ class Told(SlurmCluster):
 
     _block_type_slug = "told-slurm-cluster"
 
-    def _run(self, shell):
+    def _run(self, shell, timeout_s=60.0):
         return self.transport.run(shell)
 
 
