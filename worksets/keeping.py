@@ -72,8 +72,8 @@ def removable(
     """What of the lineages on a cluster may go; `records` by their home.
 
     Only files of a workset that is complete, whose results an exporter's receipt says to be in
-    their place, and whose job has ended; and of no lineage that is newer than that. Of a home that
-    no record knows nothing may go.
+    their place, and whose job has ended. Of its earlier lineages only the copies: the receipt says
+    nothing of their results. Of a home that no record knows nothing may go.
     """
     found = []
     for lineage in there:
@@ -81,6 +81,8 @@ def removable(
         if record is None or not is_done(record) or lineage.number > record.lineage:
             continue
         for part in sorted(lineage.parts):
+            if part == "rest" and lineage.number != record.lineage:
+                continue
             days = keep.days(part)
             if days is not None and now - record.updated_at >= timedelta(days=days):
                 found.append(Removable(record.workset_id, lineage.home, lineage.number, part))

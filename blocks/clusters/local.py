@@ -208,9 +208,10 @@ def _markers(job_dir: Path) -> tuple[Markers, dict[str, Any] | None]:
             with _named(path, damaged):
                 if "exported" in end:
                     found["exported"] = Exported.model_validate(end["exported"])
-                if "took" in end:
-                    found["took"][step] = Took.model_validate(end["took"])
                 found["exits"][step] = (datetime.fromisoformat(end["at"]), int(end["code"]))
+                with contextlib.suppress(ValueError):  # never a reason to doubt its end
+                    if "took" in end:
+                        found["took"][step] = Took.model_validate(end["took"])
     markers = Markers(
         **found,
         steps=steps,

@@ -42,8 +42,9 @@ def handle(work: str, home: str, number: int, part: str, remove: bool) -> dict[s
         for above in (os.path.join(work, home), folder):
             if os.path.islink(above):
                 raise ValueError(f"{above} is a link")
-        names = [name for name in _names(folder) if part_of(name) == part]
-        for name in names:
+        # one that cannot be read is told, and not taken for an empty one
+        names = os.listdir(folder) if os.path.lexists(folder) else []
+        for name in sorted(name for name in names if part_of(name) == part):
             path = os.path.join(folder, name)
             size, files = measured(path)
             told["bytes"] += size

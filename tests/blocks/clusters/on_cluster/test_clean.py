@@ -91,6 +91,12 @@ def test_what_names_no_part_of_a_lineage_is_refused(work, path):
     assert row["wrong"] and names(work) == before
 
 
+def test_what_cannot_be_listed_is_told_and_not_taken_for_empty(work):
+    (work / "w1.i-x" / "L7").write_text("no folder")
+    [row] = told("remove", work, ["w1.i-x", 7, "inputs"])
+    assert "L7" in row["wrong"] and (work / "w1.i-x" / "L7").exists()
+
+
 def test_one_that_cannot_be_deleted_holds_up_no_other(work):
     rows = told("remove", work, ["gone.i-z", 1, "inputs"], ["..", 1, "inputs"],
                 ["w2.i-y", 1, "inputs"])  # fmt: skip
