@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.real.conftest import made_site
 from tests.real.test_hands import SERVE, polls
 from tests.services import need
 from worksets.record import State
@@ -134,7 +135,15 @@ def test_forms_pause_and_pages(page, site):
     page.get_by_text("first: complete").first.click()
 
 
-def test_redrive_by_its_form_and_a_limit_changed_in_its_block(page, site):
+@pytest.fixture
+def other_blocks(prefect_server, tmp_path):
+    """Another installation, whose blocks come first in every list of ten."""
+    (tmp_path / "others").mkdir()
+    with made_site(prefect_server, tmp_path / "others", "", "a-dozen") as others:
+        others.configure(clusters=12)
+
+
+def test_redrive_by_its_form_and_a_limit_changed_in_its_block(other_blocks, page, site):
     site.add("by-form", 1, reads=False)
     site.until(lambda: site.states()[State.FAILED] == 1, 60)
     (site.folder / "worksets" / "by-form" / "a.fq").write_text("@a\nACGT\n+\nIIII\n")
@@ -145,6 +154,7 @@ def test_redrive_by_its_form_and_a_limit_changed_in_its_block(page, site):
     # two may run at once, as the settings say; then one, as a person says in the cluster's block
     home = "/".join(page.url.split("/")[:3])
     page.goto(f"{home}/blocks")
+    page.get_by_placeholder("Search").first.fill(f"{site.name}-c0")
     page.get_by_text(re.compile(rf"^{site.name}-c0")).first.click()
     page.get_by_text("Max Concurrent Worksets").first.wait_for()
     page.goto(f"{page.url}/edit")
