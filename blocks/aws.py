@@ -53,6 +53,11 @@ def explained(error: ClientError | BotoCoreError, what: str) -> WorksetError:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code_of(error) in TRANSIENT or status >= 500:
             return TransientError(f"{what}: {error}; tried again")
+        if code_of(error) == "ResourceNotFoundException":
+            return ConfigurationError(
+                f"{what}: there is no such table or index; are its name and its region right? "
+                f"`worksets create-table` makes the table of a settings file"
+            )
         return ConfigurationError(f"{what}: {error}; check the credentials, their policy and names")
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return ConfigurationError(f"{what}: {error}; fill in the AWS credentials block")

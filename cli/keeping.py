@@ -209,6 +209,25 @@ def forget(
     return main(["--run-dir", str(run_dir), *(["--yes"] if yes else [])])
 
 
+def create_table(*, common: Common = COMMON) -> int:
+    """Make the DynamoDB table of the settings' state DB, if it is not there. Needs no server.
+
+    Nothing else makes it: a table's name that was mistyped would begin with nothing known, and
+    would process all worksets again.
+    """
+    from local import settings_file
+
+    _, db, _ = settings_file.read(Path(_file(common)), Path.cwd())
+    create = getattr(db, "create_table_if_not_exists", None)
+    made = create() if create else False
+    told = "is made" if made else "is there" if create else "is a file: nothing is to be made"
+    if common.json:
+        output.as_json({"made": made, "told": told})
+    else:
+        output.note(f"the state DB {getattr(db, 'table_name', '')} {told}".replace("  ", " "))
+    return 0
+
+
 def move_state(
     source: Annotated[Path, Parameter(name="--from")],
     target: Annotated[Path, Parameter(name="--to")],
@@ -238,5 +257,6 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     doctor.doctor,
     clean,
     forget,
+    create_table,
     move_state,
 )

@@ -36,6 +36,9 @@ class Agent:
     ending: str = ""
     refuse: tuple[int, str] | None = None
     sent: list = field(default_factory=list)
+    keys: set = field(default_factory=set)
+    """Access keys by which it was asked, and the regions that the signatures name."""
+    regions: set = field(default_factory=set)
     commands: dict = field(default_factory=dict)
 
     def SendCommand(self, request):
@@ -103,6 +106,10 @@ def agent(s3):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             operation = self.headers["X-Amz-Target"].rpartition(".")[2]
+            _, _, scope = self.headers["Authorization"].partition("Credential=")
+            key, _, region = scope.split("/")[:3]
+            here.keys.add(key)
+            here.regions.add(region)
             if here.refuse:
                 status, answer = here.refuse[0], {"__type": here.refuse[1]}
             else:

@@ -5,6 +5,8 @@ Every command runs with `--json` as well: programs read the same as people.
 
 import json
 import os
+import sqlite3
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -218,6 +220,22 @@ def test_ignore_and_restore(worksets, site):
     assert worksets("restore", "w1")[0] == 1
 
 
+def test_another_writer_is_waited_for_as_long_as_the_settings_say(worksets, site):
+    for seconds, code in ((0.3, 1), (30, 0)):
+        waits = f"{{type: sqlite, path: state.db, busy_timeout_s: {seconds}}}"
+        text = SETTINGS.replace("{type: sqlite, path: state.db}", waits)
+        Path("settings.yaml").write_text(text)
+        other = sqlite3.connect("state.db", isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        ends = threading.Timer(2, other.execute, ["ROLLBACK"])
+        ends.start()
+        got, _, err = worksets("priority", "urgent", "w1")
+        ends.join()
+        other.close()
+        assert got == code, err
+    assert site.db.get("w1").priority == "urgent"
+
+
 def test_priority_stands_before_the_file(worksets, site):
     code, told, _ = worksets("priority", "urgent", "w1", "--json")
     assert code == 0 and told[0]["told"] == "is urgent now"
@@ -428,6 +446,13 @@ def test_doctor_finds_what_is_not_well(worksets, site):
 def test_no_state_db_is_made_by_looking(worksets):
     code, _, err = worksets("status")
     assert code == 2 and "there is no state DB at" in err
+    assert not Path("state.db").exists()
+
+
+def test_a_state_db_in_a_file_has_no_table(worksets):
+    code, told, _ = worksets("create-table", "--json")
+    assert code == 0 and told == {"made": False, "told": "is a file: nothing is to be made"}
+    assert "the state DB is a file" in worksets("create-table")[1]
     assert not Path("state.db").exists()
 
 

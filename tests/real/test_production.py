@@ -4,8 +4,12 @@ import uuid
 
 import boto3
 import pytest
+from prefect.settings import temporary_settings
 
-from tests.services import dynamodb_state_db
+from blocks.notify import SnsTopic, SqsQueue
+from tests.real.test_command_line import worksets
+from tests.services import credentials, dynamodb_state_db
+from worksets.errors import ConfigurationError
 from worksets.record import State
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -14,6 +18,7 @@ BLOCK = """
 import sys
 from prefect.filesystems import LocalFileSystem
 from prefect_aws.s3 import S3Bucket
+from tests.real.test_command_line import worksets
 from tests.services import credentials
 url, bucket, name, folder = sys.argv[1:]
 block = S3Bucket(bucket_name=bucket, bucket_folder="incoming", credentials=credentials(url))
@@ -105,3 +110,51 @@ def test_worksets_in_s3_with_their_state_in_dynamodb(site, dynamodb_url, moto_ur
     site.finish(site.poller())
     assert db.get("coming").state is State.COMPLETE
     assert db.holders() == {} and db.get_queue_depth()["failed"] == 2
+
+
+def test_a_table_is_made_protected_and_a_dead_letter_reaches_a_topic_and_a_queue(site, moto_url):
+    """Each as the settings name it."""
+    aws = credentials(moto_url, key=f"key{uuid.uuid4().hex[:8]}")
+    sns, sqs, dynamodb = (aws.get_client(name) for name in ("sns", "sqs", "dynamodb"))
+    letters, mails = (sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"] for _ in range(2))
+    topic = sns.create_topic(Name=uuid.uuid4().hex)["TopicArn"]
+    arn = sqs.get_queue_attributes(QueueUrl=mails, AttributeNames=["QueueArn"])
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"])
+    with temporary_settings(updates=site.client_settings()):
+        SnsTopic(topic_arn=topic, aws_credentials=aws).save(site.name)
+        SqsQueue(queue_url=letters, aws_credentials=aws).save(site.name)
+    site.environment |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    overrides = {
+        "notifiers": [f"sns-topic/{site.name}", f"sqs-queue/{site.name}"],
+        "pipelines": {
+            "sleep-1": {"run": ["sh", "-c", "exit 65"]},
+            "sleep-3": {"run": ["sh", "-c", 'echo done > "$0/done"', "{results}"]},
+        },
+    }
+    for protected in (False, True):
+        name = f"t-{uuid.uuid4().hex}"
+        state_db = overrides["state_db"] = {
+            "type": "dynamodb", "table_name": name, "region_name": "us-east-1",
+            "endpoint_url": moto_url,
+        }  # fmt: skip
+        if not protected:  # both are the defaults
+            state_db |= {"deletion_protection": False, "point_in_time_recovery": False}
+        with pytest.raises(ConfigurationError, match=r"no such table .* `worksets create-table`"):
+            site.configure(overrides=overrides)
+        for told in ("is made", "is there"):
+            made = worksets(site, "create-table", "-s", "settings.yaml")
+            assert made.returncode == 0 and told in made.stdout, made
+        table = dynamodb.describe_table(TableName=name)["Table"]
+        backups = dynamodb.describe_continuous_backups(TableName=name)
+        status = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+        assert table["DeletionProtectionEnabled"] is protected
+        assert (status["PointInTimeRecoveryStatus"] == "ENABLED") is protected
+    site.configure(overrides=overrides)
+    site.add("bad", 1)
+    site.add("good", 3)
+    site.finish(site.poller())
+    for queue in (letters, mails):
+        got = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+        told = [message["Body"] for message in got]
+        assert any("exit code 65" in body for body in told), told
+        assert len(told) == 1 or queue is mails, "of what went well the queue hears nothing"

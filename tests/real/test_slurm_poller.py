@@ -1,13 +1,18 @@
 """A poller on a real Slurm: memory that runs out, a person who cancels, failures explained."""
 
+import getpass
 import json
 import re
 import time
+import uuid
 
 import pytest
+from prefect.settings import temporary_settings
 
 from tests import slurm
 from tests.real.test_command_line import worksets
+from tests.services import credentials
+from tests.ssm_agent import INSTANCE, agent
 from worksets.record import State
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -250,3 +255,82 @@ def test_a_setup_that_fails_is_told_with_its_line_and_tried_again(site, real):
         record.error_details
     )
     assert "no-such-command" in record.error_details and site.steps() == []
+
+
+def test_what_ran_out_of_time_gets_as_much_more_as_the_settings_allow(site, real):
+    site.configure()
+    site.add("slow", 40)
+    limits = {"time_limit_minutes": 5, "retry_factor": 10, "max_time_limit_minutes": 7}
+    site.configure(overrides={"clusters": [cluster(site, real, **limits)]})
+    poller = site.poller()
+    site.until(lambda: site.running() == {"slow"})
+    [job, limit] = real.call("squeue", "-h", "-t", "R", "-o", "%i %l").stdout.split()
+    assert limit == "5:00"
+    real.call("scontrol", "update", f"jobid={job}", "TimeLimit=0")
+    site.until(lambda: site.db.get("slow").out_of_time == 1, 90)
+    failed = next(entry.note for entry in site.db.get("slow").history if entry.event == "Fail")
+    assert "the next attempt gets 7 minutes" in failed, failed
+    running = lambda: real.call("squeue", "-h", "-t", "R", "-o", "%l").stdout.split()  # noqa: E731
+    site.until(lambda: running() == ["7:00"], 60)
+    site.db.cancel("slow", "seen")
+    site.finish(poller)
+
+
+def test_where_wckeys_are_the_sites_own_jobs_bear_none_of_ours(site, real):
+    site.configure()
+    run = ["sh", "-c", 'echo "key <$SBATCH_WCKEY>" > "$0/key"', "{results}"]
+    pipeline = {"sleep-1": {"stage": ["true"], "run": run}}
+    for name, more, key in (("tagged", {}, "tagged."), ("own", {"tag_jobs": False}, ">")):
+        site.add(name, 1)
+        site.configure(overrides={"clusters": [cluster(site, real, **more)], "pipelines": pipeline})
+        site.finish(site.poller())
+        said = (site.folder / "results" / "acme" / name / "key").read_text()
+        assert said.startswith(f"key <{key}"), said
+
+
+def test_a_zone_says_the_region_in_which_a_cluster_is(site, real):
+    """What lies elsewhere has to be moved, and a placement says what that costs."""
+    regions = {(site.folder / "worksets").as_uri(): "us-east-1"}
+    placed = {}
+    site.configure()
+    for zone in ("us-east-1d", "us-west-2-lax-1a"):
+        name = f"w-{zone}"
+        site.add(name, 1)
+        site.configure(
+            overrides={
+                "clusters": [cluster(site, real, availability_zone=zone)],
+                "placement": {"regions": regions, "transfer_usd_per_gb": 1_000_000},
+            }
+        )
+        site.finish(site.poller())
+        placed[zone] = site.db.get(name).placement_reason
+    assert "transfer" not in placed["us-east-1d"], placed
+    assert "+ $0.01 transfer" in placed["us-west-2-lax-1a"], placed
+
+
+def test_a_cluster_behind_aws_systems_manager_does_its_work(site, real, moto_url):
+    """Each of the way's settings, by what reached the agent and the bucket of its output."""
+    keys = credentials(moto_url, key="theirs")
+    s3 = keys.get_client("s3")
+    bucket = f"b-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=bucket)
+    site.configure()
+    site.add("by-ssm", 1)
+    with temporary_settings(updates=site.client_settings()):
+        keys.save(site.name)
+    with agent(s3) as there:
+        site.environment |= {"AWS_ENDPOINT_URL_SSM": there.url}
+        way = {
+            "kind": "ssm", "instance_id": INSTANCE, "region_name": "us-west-2",
+            "user": getpass.getuser(), "output_bucket": bucket, "output_prefix": "said",
+            "aws_credentials": site.name, "poll_min_s": 0.05,
+            "environment": {"SLURM_CONF": str(real.conf)},
+        }  # fmt: skip
+        site.configure(overrides={"clusters": [cluster(site, real, transport=way)]})
+        site.finish(site.poller())
+    assert site.states() == {State.COMPLETE: 1}
+    site.assert_each_step_ran_once(["by-ssm"])
+    assert {tuple(request["InstanceIds"]) for request in there.sent} == {(INSTANCE,)}
+    assert there.keys == {"theirs"} and there.regions == {"us-west-2"}
+    said = s3.list_objects_v2(Bucket=bucket)["Contents"]
+    assert said and all(each["Key"].startswith("said/") for each in said)

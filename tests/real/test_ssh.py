@@ -128,6 +128,27 @@ def test_the_key_itself_may_stand_in_the_settings(server):
     way.close()
 
 
+def test_keys_of_the_agent_are_used_where_the_settings_say_so(server, folder, monkeypatch):
+    socket = folder / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
+    try:
+        began = time.monotonic()
+        while not socket.exists():
+            assert time.monotonic() - began < 10
+            time.sleep(0.05)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        subprocess.run(["ssh-add", "-q", str(server.folder / "user_key")], check=True)
+        fields = {**server.fields, "key_file": ""}
+        with pytest.raises(ClusterUnreachable, match="does not let"):
+            SshTransport(**fields).run("true")
+        way = SshTransport(**fields, use_agent=True)
+        assert way.run("echo in").stdout == "in\n"
+        way.close()
+    finally:
+        agent.terminate()
+        agent.wait(10)
+
+
 def test_through_a_jump_host(server):
     before = connections(server)
     way = SshTransport(**server.fields, jump=server.fields)

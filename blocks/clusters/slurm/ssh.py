@@ -47,7 +47,11 @@ class SshHost(BaseModel):
         SecretStr(""), description="The private key itself, in OpenSSH's format"
     )
     passphrase: SecretStr = Field(SecretStr(""), description="Passphrase of the private key")
-    use_agent: bool = Field(False, description="Whether keys of the SSH agent may be used")
+    use_agent: bool = Field(
+        False,
+        description="Whether keys of the SSH agent may be used; where no key is given here, those "
+        "of ~/.ssh after them",
+    )
 
     def options(self) -> dict[str, Any]:
         """asyncssh's options: this host's keys and ours, and nothing that the machine adds."""
@@ -65,11 +69,13 @@ class SshHost(BaseModel):
         keys: list[Any] = [str(Path(self.key_file).expanduser())] if self.key_file else []
         if secret := self.private_key.get_secret_value():
             keys.append(asyncssh.import_private_key(secret, passphrase))
+        # to asyncssh None means no key whatever, not even the agent's
+        nothing = () if self.use_agent else None
         return {
             "port": self.port,
             "username": self.user,
             "known_hosts": asyncssh.import_known_hosts(known) if lines else str(path),
-            "client_keys": keys or None,
+            "client_keys": keys or nothing,
             "passphrase": passphrase,
             "agent_path": () if self.use_agent else None,
             "config": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import time
@@ -171,7 +172,9 @@ class SsmTransport(Transport):
             if self.aws_credentials:
                 from prefect_aws import AwsCredentials
 
-                session = AwsCredentials.load(self.aws_credentials).get_boto3_session()
+                # `load` gives a coroutine to a thread that a loop has started
+                block = asyncio.run(AwsCredentials.aload(self.aws_credentials))
+                session = block.get_boto3_session()
             self._clients[service] = session.client(
                 service, region_name=self.region_name, config=CONFIG.merge(once)
             )
