@@ -24,6 +24,7 @@ from prefect.blocks.core import Block
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from blocks.clusters.slurm.nodes import Partition
 from blocks.clusters.slurm.ssh import SshHost, SshTransport
 from blocks.clusters.slurm.ssm import SsmTransport
 from blocks.clusters.slurm.transport import LocalTransport
@@ -218,6 +219,7 @@ def _settings() -> Iterator[str]:
         kind = transport.model_fields["kind"].default
         yield from _keys(f"### `transport: {{kind: {kind}, …}}` of a Slurm cluster", transport)
     yield from _keys("### `jump` of the transport `ssh`", SshHost)
+    yield from _keys("### One of the `partitions` of a Slurm cluster", Partition)
     yield "## Notifiers\n"
     yield _filled(
         "Blocks in Prefect that `notifiers` of the settings file may name as TYPE-SLUG/NAME. Any "

@@ -157,7 +157,8 @@ def _attempts(
                 runs[cluster, number] = runs[cluster, number]
     for (cluster, number), steps in runs.items():
         view = clusters.get(cluster)
-        vcpus, price = (view.vcpus_per_workset, view.price_per_vcpu_hour) if view else (1, 0.0)
+        needs = record.estimates
+        vcpus, price = (view.vcpus_of(needs), view.price_of(needs)) if view else (1, 0.0)
         said = accounts.get(cluster, {}).get(names.get(number, ""))
         used = by_markers(steps, vcpus) if said is None else said
         yield (

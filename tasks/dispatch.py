@@ -102,8 +102,8 @@ async def dispatch(workset: Validated, held: WorksetRecord) -> Dispatched:
             error.job_absent = not isinstance(error, SubmitUncertain)
             raise
         get_run_logger().info(
-            "%s: %s on %s (%s)", spec.name, " → ".join(steps), held.cluster_name,
-            record.placement_reason,
+            "%s: %s on %s (%s), with %s", spec.name, " → ".join(steps), held.cluster_name,
+            record.placement_reason, spec.request,
         )  # fmt: skip
         return Dispatched(record, run)
     get_run_logger().info("%s: attached to the job on %s", record.job_name, held.cluster_name)
@@ -188,6 +188,7 @@ def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> Job
             f"samples, another reference genome or pipeline; the next attempt begins with those"
         )
     cluster = here.watch(record.cluster_name).cluster
+    asked = cluster.request(record.estimates, record.out_of_memory, record.out_of_time)
     paths = cluster.paths(record.home, record.lineage, record.attempt)
     export_to, export_root = destination(here.settings, record, spec)
     folder = here.open_folder(record.location)
@@ -218,6 +219,9 @@ def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> Job
         "reference_genome": record.reference_genome,
         "source": manifest.source,
         "export_to": manifest.export_to,
+        "vcpus": str(asked.vcpus),
+        "memory_mb": f"{int(asked.memory_gb * 1000)}",
+        "gpus": str(asked.gpus),
     }
     pipeline = here.settings.pipeline(record.pipeline)
     return JobSpec(
@@ -230,8 +234,7 @@ def job_spec(here: Host, record: WorksetRecord, spec: WorksetSpec | None) -> Job
             for step in steps_to_run(record.completed_steps)
         ),
         manifest=manifest,
-        out_of_memory=record.out_of_memory,
-        out_of_time=record.out_of_time,
+        request=asked,
     )
 
 

@@ -121,8 +121,17 @@ def _diagnosed(here: Host, status: JobStatus, failed: Step, log: str) -> tuple[s
 def _with_more(found: Diagnosis, cluster: Cluster, record: WorksetRecord) -> Diagnosis:
     """Say what the next attempt is given of what ran out; without more there is no next attempt."""
     memory = found.exhausted == "memory"
-    times = record.out_of_memory if memory else record.out_of_time
-    had, then = (cluster.given(found.exhausted, n) for n in (times, times + 1))
+    had, then = (
+        cluster.given(
+            found.exhausted,
+            cluster.request(
+                record.estimates,
+                record.out_of_memory + (more if memory else 0),
+                record.out_of_time + (0 if memory else more),
+            ),
+        )
+        for more in (0, 1)
+    )
     if not had:
         return found
     if had != then:
@@ -132,7 +141,7 @@ def _with_more(found: Diagnosis, cluster: Cluster, record: WorksetRecord) -> Dia
         found,
         category=ErrorCategory.CONFIGURATION,
         remedy=f"{found.remedy}; it had {had}, the most that {cluster.cluster_name} gives: raise "
-        f"{setting} of that cluster, then restore the workset",
+        f"{setting} of that cluster, if its nodes give more, then restore the workset",
     )
 
 
@@ -152,7 +161,7 @@ async def _last_words(here: Host, record: WorksetRecord, status: JobStatus) -> s
 async def _learn(here: Host, done: WorksetRecord) -> None:
     """Let the estimates of the next worksets of this pipeline learn from this one."""
     try:
-        vcpus = here.watch(done.cluster_name).cluster.vcpus_per_workset
+        vcpus = here.watch(done.cluster_name).cluster.request(done.estimates).vcpus
         ratio = taken(done, vcpus)
         if ratio is not None:
             await here.call(here.db.add_estimate_ratio, done.pipeline, ratio)

@@ -44,7 +44,9 @@ DefMemPerCPU=100
 {accounting}
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobcomp
-NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 CPUs=64 RealMemory=64000 State=UNKNOWN
+GresTypes=gpu
+NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 CPUs=64 RealMemory=64000 \
+ TmpDisk=50000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
 """
 NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
@@ -124,6 +126,10 @@ def cluster(folder, name, munge, accounting):
         )
     )  # fmt: skip
     (folder / "cgroup.conf").write_text(CGROUP)
+    # two files stand in for the devices of GPUs: Slurm counts them
+    for n in range(2):
+        (folder / f"gpu{n}").touch()
+    (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-1]\n")
     (folder / "jobcomp").touch()
     here = Slurm(name, node, folder, conf, None)
     env = {**os.environ, "SLURM_CONF": str(conf)}

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import accumulate
-from operator import or_
+from operator import and_, or_
+from typing import Final
 
 from pydantic import Field
 
-from worksets.record import Frozen, WorksetRecord
+from worksets.record import Estimates, Frozen, WorksetRecord
+from worksets.requests import Ceiling, JobRequest, by_price, first_of
 from worksets.texts import few
+
+ASKED: Final = {
+    "memory_gb": "GB of memory", "vcpus": "vCPUs", "minutes": "minutes", "gpus": "GPUs",
+    "scratch_gb": "GB of scratch",
+}  # fmt: skip
+"""What a workset's job may ask for, with its unit."""
 
 
 class ClusterView(Frozen):
@@ -24,8 +32,33 @@ class ClusterView(Frozen):
     reference_genomes: frozenset[str] = Field(frozenset(), description="empty: all are there")
     region: str = Field("", description="where it is; empty: unknown, and no transfer is counted")
     price_per_vcpu_hour: float = Field(0.0, ge=0, description="US dollars; 0: it costs nothing")
+    ceilings: tuple[Ceiling, ...] = Field(
+        (), description="what one job may be given, by place; empty: what it gives to a workset"
+    )
     unavailable: str = Field("", description="why nothing may be placed on it now; empty: it may")
     never: str = Field("", description="why no workset can run on it as the settings are; or empty")
+
+    @property
+    def offers(self) -> tuple[Ceiling, ...]:
+        """What one job may be given, the cheapest first."""
+        return tuple(by_price(self.ceilings)) or (
+            Ceiling(
+                vcpus=self.vcpus_per_workset,
+                memory_gb=self.memory_gb_per_workset,
+                price_per_vcpu_hour=self.price_per_vcpu_hour,
+            ),
+        )
+
+    def vcpus_of(self, needs: Estimates) -> int:
+        """vCPUs that a job of such a workset has there."""
+        return needs.vcpus or self.vcpus_per_workset
+
+    def price_of(self, needs: Estimates) -> float:
+        """US dollars a vCPU-hour of such a workset there: of the cheapest place that takes it."""
+        otherwise = JobRequest(vcpus=self.vcpus_per_workset, memory_gb=self.memory_gb_per_workset)
+        asked, offers = first_of(needs, otherwise), self.offers
+        place = next((place for place in offers if place.holds(asked)), offers[0])
+        return place.price_per_vcpu_hour
 
 
 class Limits(Frozen):
@@ -46,31 +79,77 @@ class Limits(Frozen):
 class Fit:
     """Which of some clusters can take a workset, as a set of bits.
 
-    Bit n stands for `clusters[n]`; they are in order of price, so the lowest bit of a set is the
-    cheapest cluster in it. A set costs a few look-ups, however many clusters there are.
+    Bit n stands for `clusters[n]`; they are in order of price. A set costs a few look-ups, however
+    many clusters there are. A cluster takes what one of its places gives all of.
     """
 
     def __init__(self, clusters: Sequence[ClusterView]) -> None:
-        self.clusters = sorted(clusters, key=lambda c: (c.price_per_vcpu_hour, c.name))
+        self.clusters = sorted(clusters, key=lambda c: (c.offers[0].price_per_vcpu_hour, c.name))
         self.all = (1 << len(clusters)) - 1
         self.bit = {cluster.name: 1 << n for n, cluster in enumerate(self.clusters)}
         self._open = self.where(c.max_concurrent_worksets > 0 for c in self.clusters)
         self._never = "; ".join(f"{c.name} {c.never}" for c in self.clusters if c.never)
         self._ever = self.where(not c.never for c in self.clusters)
-        self._memory = _AtLeast([c.memory_gb_per_workset for c in self.clusters])
-        self._vcpus = _AtLeast([c.vcpus_per_workset for c in self.clusters])
+        # a place of a cluster is a bit of its own
+        self._places = [(c, n, place) for n, c in enumerate(self.clusters) for place in c.offers]
+        self._gives = {
+            name: _AtLeast([getattr(p, name) for *_, p in self._places]) for name in ASKED
+        }
+        self._every_place = (1 << len(self._places)) - 1
+        self._unsaid = {
+            "vcpus": self.where(p.vcpus >= c.vcpus_per_workset for c, _, p in self._places),
+            "memory_gb": self.where(
+                p.memory_gb >= c.memory_gb_per_workset for c, _, p in self._places
+            ),
+        }
+        self._clusters_of: dict[int, int] = {}
+        self._prices_of: dict[int, tuple[float, ...]] = {}
         self._references: dict[str, int] = {}
 
     def mask(self, record: WorksetRecord) -> int:
         """The clusters that can take it, be their slots free or not."""
         return (
             self._allowed(record)
-            & self._memory.mask(record.estimates.memory_gb)
-            & self._vcpus.mask(record.estimates.vcpus)
+            & self._with(self._places_of(record.estimates))
             & self._reference(record.reference_genome)
             & self._open
             & self._ever
         )
+
+    def prices(self, needs: Estimates) -> tuple[float, ...]:
+        """US dollars a vCPU-hour on each cluster, in the cheapest of its places that takes it.
+
+        Of a cluster that does not take it: of its cheapest place.
+        """
+        places = self._places_of(needs)
+        if places not in self._prices_of:
+            found = [c.offers[0].price_per_vcpu_hour for c in self.clusters]
+            seen = 0
+            for bit in bits(places):
+                _, n, place = self._places[bit]
+                if not seen >> n & 1:
+                    found[n] = place.price_per_vcpu_hour
+                    seen |= 1 << n
+            self._prices_of[places] = tuple(found)
+        return self._prices_of[places]
+
+    def _places_of(self, needs: Estimates) -> int:
+        """The places that give all that it needs, whichever clusters they are of."""
+        return reduce(and_, (self._giving(name, getattr(needs, name)) for name in ASKED))
+
+    def _giving(self, name: str, need: float) -> int:
+        """The places that give so much of this; where nothing is said, as much as they should."""
+        return self._gives[name].mask(need) if need else self._unsaid.get(name, self._every_place)
+
+    def _with(self, places: int) -> int:
+        """The clusters of these places."""
+        if len(self._places) == len(self.clusters):
+            return places
+        if places not in self._clusters_of:
+            self._clusters_of[places] = reduce(
+                or_, (1 << self._places[bit][1] for bit in bits(places)), 0
+            )
+        return self._clusters_of[places]
 
     def why_none(self, record: WorksetRecord) -> str:
         """Why no cluster can take it: each reason, with the clusters that it rules out."""
@@ -93,16 +172,22 @@ class Fit:
             if record.pinned_cluster
             else f"{record.preferred_cluster} is required"
         )
+        sizes = [
+            (getattr(needs, name), name, f"{getattr(needs, name):g} {unit}")
+            for name, unit in ASKED.items()
+            if getattr(needs, name)
+        ]
+        together = f"no partition gives all of {', '.join(text for *_, text in sizes)}"
         return [
             (self._allowed(record), place),
-            (self._memory.mask(needs.memory_gb), f"needs {needs.memory_gb:g} GB of memory"),
-            (self._vcpus.mask(needs.vcpus), f"needs {needs.vcpus} vCPUs"),
+            *((self._with(self._gives[name].mask(of)), f"needs {t}") for of, name, t in sizes),
             (
                 self._reference(record.reference_genome),
                 f"no reference genome {record.reference_genome}",
             ),
             (self._open, "takes no worksets (limit 0)"),
             (self._ever, self._never),
+            (self._with(self._places_of(needs)), together),
         ]
 
     def _allowed(self, record: WorksetRecord) -> int:

@@ -18,6 +18,8 @@ MAX_VCPUS: Final = 10_000
 """More than any machine has."""
 MAX_MEMORY_GB: Final = 100_000.0
 """More than any machine has: 100 TB."""
+MAX_MINUTES: Final = 525_600
+"""A year."""
 MAX_VCPU_HOURS: Final = 1_000_000.0
 """More than any workset takes: a thousand virtual CPUs for six weeks."""
 MAX_WEIGHT: Final = 1_000.0
@@ -117,9 +119,10 @@ class Pipeline(_Config):
     """The commands of one pipeline: an argument list for each step, with `{placeholders}`.
 
     Placeholders: python, programs, workset_id, customer_id, attempt, reference_genome, work_dir,
-    manifest, inputs, results, receipt, source, export_to. Each is filled in within its own
-    argument; no shell ever reads the line. A command that is given `{receipt}` must leave that
-    file, as the default export does when all has arrived; without it, it has failed.
+    manifest, inputs, results, receipt, source, export_to; vcpus, memory_mb and gpus, which the job
+    was given. Each is filled in within its own argument; no shell ever reads the line. A command
+    that is given `{receipt}` must leave that file, as the default export does when all has
+    arrived; without it, it has failed.
     """
 
     stage: tuple[str, ...] = ("{python}", "{programs}/stage.py", "{manifest}", "{inputs}")
@@ -152,10 +155,39 @@ class Pipeline(_Config):
         description="regular expression for a line of the run step's log that says how far it "
         "is, with a group `percent`, or `done` and `total`; empty: Snakemake's and Nextflow's",
     )
-    vcpus: int = Field(1, ge=1, le=MAX_VCPUS, description="virtual CPUs that a workset's job needs")
-    memory_gb: float = Field(0.0, ge=0, le=MAX_MEMORY_GB, description="memory that it needs, GB")
+    vcpus: int = Field(
+        0,
+        ge=0,
+        le=MAX_VCPUS,
+        description="virtual CPUs that a workset's job asks for; 0: vcpus_per_workset of its "
+        "cluster",
+    )
+    memory_gb: float = Field(
+        0.0,
+        ge=0,
+        le=MAX_MEMORY_GB,
+        description="memory that it asks for, GB; with memory_gb_per_gb 0: its cluster's "
+        "memory_gb_per_workset",
+    )
     memory_gb_per_gb: float = Field(
         0.0, ge=0, le=1000, description="and for each GB of the largest sample's FASTQ files, GB"
+    )
+    minutes: int = Field(
+        0,
+        ge=0,
+        le=MAX_MINUTES,
+        description="time limit that it asks for, minutes; with minutes_per_gb 0: its cluster's "
+        "time_limit_minutes",
+    )
+    minutes_per_gb: float = Field(
+        0.0, ge=0, le=MAX_MINUTES, description="and for each GB of FASTQ files, minutes"
+    )
+    gpus: int = Field(0, ge=0, le=1000, description="GPUs that it asks for")
+    scratch_gb: float = Field(
+        0.0, ge=0, le=MAX_MEMORY_GB, description="disk of its node that it asks for, GB"
+    )
+    scratch_gb_per_gb: float = Field(
+        0.0, ge=0, le=1000, description="and for each GB of FASTQ files, GB"
     )
     vcpu_hours_base: float = Field(
         0.0, ge=0, le=MAX_VCPU_HOURS, description="vCPU-hours of any workset's run step"

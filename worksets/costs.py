@@ -67,7 +67,12 @@ class Costs:
     def __init__(self, fit: Fit, policy: PlacementPolicy) -> None:
         self.fit = fit
         self.policy = policy
-        self._prices = [cluster.price_per_vcpu_hour for cluster in fit.clusters]
+        # where each cluster has one price, the lowest bit of a set is the cheapest of it
+        self._one_price = all(
+            len({place.price_per_vcpu_hour for place in cluster.offers}) == 1
+            for cluster in fit.clusters
+        )
+        self._cheapest: dict[tuple[tuple[float, ...], int], float] = {}
         self._regions = [cluster.region for cluster in fit.clusters]
         self._region_of: dict[str, str] = {}
         self._near: dict[str, int] = {}
@@ -83,8 +88,8 @@ class Costs:
         """Run and transfer on each cluster of `mask`."""
         region, hours = self.region(record), record.estimates.vcpu_hours
         moved = record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
-        near = self._within(region)
-        return {n: (hours * self._prices[n], 0.0 if near >> n & 1 else moved) for n in bits(mask)}
+        near, prices = self._within(region), self.fit.prices(record.estimates)
+        return {n: (hours * prices[n], 0.0 if near >> n & 1 else moved) for n in bits(mask)}
 
     def _within(self, region: str) -> int:
         """The clusters to which data in this region is moved for nothing."""
@@ -109,9 +114,17 @@ class Costs:
         """Run + transfer on the cheapest cluster of `mask`; infinite if it is empty."""
         moved = record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
         near = mask & self._within(self.region(record))
+        prices = self.fit.prices(record.estimates)
         found = [
-            record.estimates.vcpu_hours * self._prices[(some & -some).bit_length() - 1] + transfer
+            record.estimates.vcpu_hours * self._least(prices, some) + transfer
             for some, transfer in ((near, 0.0), (mask & ~near, moved))
             if some
         ]
         return min(found, default=float("inf"))
+
+    def _least(self, prices: tuple[float, ...], mask: int) -> float:
+        if self._one_price:
+            return prices[(mask & -mask).bit_length() - 1]
+        if (prices, mask) not in self._cheapest:
+            self._cheapest[prices, mask] = min(prices[n] for n in bits(mask))
+        return self._cheapest[prices, mask]

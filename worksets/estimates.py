@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from statistics import median
 from typing import Final
 
-from worksets.config import Pipeline
+from worksets.config import MAX_MINUTES, Pipeline
 from worksets.record import Estimates, Step, WorksetRecord
 from worksets.spec import WorksetSpec
 
@@ -28,7 +29,8 @@ def estimate(
     None: not looked at).
 
     vCPU-hours are linear in GB, samples and samples × coverage, with the pipeline's coefficients,
-    times `correction`. Memory grows with the largest sample.
+    times `correction`. Memory grows with the largest sample, time and scratch with all of them.
+    What the pipeline says nothing of is 0.
     """
     # in the order of the YAML: names of files elsewhere are not those that it says
     known = iter(sizes.values() if sizes else ())
@@ -43,9 +45,13 @@ def estimate(
         + pipeline.vcpu_hours_per_sample * len(spec.samples)
         + pipeline.vcpu_hours_per_coverage * coverage
     )
+    minutes = pipeline.minutes + pipeline.minutes_per_gb * sum(gb)
     return Estimates(
         vcpus=pipeline.vcpus,
         memory_gb=pipeline.memory_gb + pipeline.memory_gb_per_gb * max(gb),
+        minutes=min(ceil(minutes), MAX_MINUTES),
+        gpus=pipeline.gpus,
+        scratch_gb=pipeline.scratch_gb + pipeline.scratch_gb_per_gb * sum(gb),
         vcpu_hours=vcpu_hours * correction,
         storage_gb=pipeline.storage_factor * sum(sizes.values() if sizes else ()) / 1e9,
         correction=correction,

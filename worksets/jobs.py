@@ -19,6 +19,7 @@ from pydantic import Field
 from worksets.errors import ConfigurationError, ErrorCategory
 from worksets.events import Exhausted
 from worksets.record import STEPS, Exported, Frozen, Step, StepRun, Took, home_of
+from worksets.requests import JobRequest
 
 PLACEHOLDERS: Final = frozenset(
     {
@@ -35,6 +36,9 @@ PLACEHOLDERS: Final = frozenset(
         "receipt",
         "source",
         "export_to",
+        "vcpus",
+        "memory_mb",
+        "gpus",
     }
 )
 DY_R: Final = "{dy_r}"
@@ -149,8 +153,7 @@ class JobSpec(Frozen):
     attempt: int = Field(ge=1)
     steps: tuple[StepCommand, ...] = Field(min_length=1)
     manifest: Manifest
-    out_of_memory: int = Field(0, ge=0, description="earlier attempts that ran out of memory")
-    out_of_time: int = Field(0, ge=0, description="earlier attempts that reached their time limit")
+    request: JobRequest | None = Field(None, description="None: what its cluster gives a workset")
 
     @property
     def name(self) -> str:

@@ -206,7 +206,8 @@ def _expected(record: WorksetRecord, clusters: Mapping[str, ClusterView]) -> str
     if known is None:
         return ""
     view = clusters.get(record.cluster_name)
-    cost = record.estimates.vcpu_hours * view.price_per_vcpu_hour if view else 0.0
+    needs = record.estimates
+    cost = needs.vcpu_hours * view.price_of(needs) if view else 0.0
     learned = "" if record.estimates.correction == 1 else ", corrected by finished worksets"
     return f"{length(known * 3600)}" + (f", {money(cost)}" if cost else "") + learned
 
@@ -225,7 +226,8 @@ def _taken(record: WorksetRecord, clusters: Mapping[str, ClusterView]) -> str:
         took = (run.ended_at - run.started_at).total_seconds()
         seconds += took
         if view := clusters.get(run.cluster_name):
-            usd += took / 3600 * view.vcpus_per_workset * view.price_per_vcpu_hour
+            needs = record.estimates
+            usd += took / 3600 * view.vcpus_of(needs) * view.price_of(needs)
     return length(seconds) + (f", {money(usd)}" if usd else "")
 
 

@@ -120,8 +120,11 @@ class StepRun(Stored):
 class Estimates(Stored):
     """What a workset's job needs: at once, and over its time. GB are 10^9 bytes."""
 
-    vcpus: int = Field(1, ge=1, description="virtual CPUs at once")
-    memory_gb: float = Field(0.0, ge=0, description="memory at once, GB")
+    vcpus: int = Field(0, ge=0, description="virtual CPUs at once; 0: as its cluster gives them")
+    memory_gb: float = Field(0.0, ge=0, description="memory at once, GB; 0: the same")
+    minutes: int = Field(0, ge=0, description="time limit of its job; 0: the same")
+    gpus: int = Field(0, ge=0, description="GPUs at once")
+    scratch_gb: float = Field(0.0, ge=0, description="disk of its node, for itself, GB; 0: any")
     vcpu_hours: float = Field(0.0, ge=0, description="of its run step; 0: not known")
     storage_gb: float = Field(0.0, ge=0, description="inputs, scratch and results together, GB")
     correction: float = Field(
@@ -130,8 +133,8 @@ class Estimates(Stored):
 
     @property
     def duration_hours(self) -> float:
-        """How long its run step takes on the vCPUs that it asks for."""
-        return self.vcpu_hours / self.vcpus
+        """How long its run step takes on the vCPUs that it asks for; on one where it asks not."""
+        return self.vcpu_hours / max(self.vcpus, 1)
 
 
 class Delivery(Stored):

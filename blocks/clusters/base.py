@@ -22,7 +22,8 @@ from worksets.events import Exhausted
 from worksets.jobs import JobSpec, JobStatus, WorkPaths, job_dir, work_paths
 from worksets.keeping import Freed, Lineage, Removable
 from worksets.placement import ClusterView
-from worksets.record import Step
+from worksets.record import Estimates, Step
+from worksets.requests import Growth, JobRequest, request
 from worksets.used import Used
 
 PLAIN_VARIABLES: Final = frozenset(
@@ -50,10 +51,13 @@ class Cluster(StrictBlock, ABC):
         1, ge=0, le=MAX_WORKSETS, description="Worksets it may hold at once; 0: takes no new ones"
     )
     vcpus_per_workset: int = Field(
-        1, ge=1, le=MAX_VCPUS, description="Virtual CPUs that one workset may use"
+        1, ge=1, le=MAX_VCPUS, description="Virtual CPUs of a workset whose pipeline says nothing"
     )
     memory_gb_per_workset: float = Field(
-        4.0, gt=0, le=MAX_MEMORY_GB, description="Memory of one workset, GB"
+        4.0,
+        gt=0,
+        le=MAX_MEMORY_GB,
+        description="Memory of a workset whose pipeline says nothing, GB",
     )
     reference_genomes: list[str] = Field(
         default_factory=list, description="Reference genomes present; empty: all"
@@ -214,11 +218,23 @@ class Cluster(StrictBlock, ABC):
             ClusterUnreachable: how far it came is not known.
         """
 
-    def given(self, exhausted: Exhausted, times: int) -> str:
-        """What a job is given of `memory` or `time` after `times` attempts have run out of it.
+    def request(self, needs: Estimates, out_of_memory: int = 0, out_of_time: int = 0) -> JobRequest:
+        """What a job is given for a workset of such needs, after attempts that ran out of memory
+        or time."""
+        return request(
+            needs, self._otherwise(), self.view().offers, self._growth(), out_of_memory, out_of_time
+        )
 
-        In words, with a unit; empty where the cluster sets no bound.
-        """
+    def _otherwise(self) -> JobRequest:
+        """What a workset is given whose pipeline says nothing."""
+        return JobRequest(vcpus=self.vcpus_per_workset, memory_gb=self.memory_gb_per_workset)
+
+    def _growth(self) -> Growth:
+        return Growth()
+
+    def given(self, exhausted: Exhausted, asked: JobRequest) -> str:
+        """The `memory` or `time` of a request in words, with a unit; empty where the cluster holds
+        no job to it."""
         return ""
 
     def close(self) -> None:

@@ -303,7 +303,7 @@ def test_whatever_is_changed_it_is_right_or_told_with_a_line(tmp_path, data):
         except (KeyError, IndexError, TypeError):
             continue  # it is gone already
         match data.draw(st.sampled_from(["delete", "rename", "replace"])):
-            case "delete":
+            case "delete" if isinstance(at, dict | list):
                 del at[last]
             case "rename" if isinstance(at, dict) and isinstance(last, str):
                 letter = data.draw(st.integers(0, len(last) - 1))

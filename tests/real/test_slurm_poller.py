@@ -334,3 +334,77 @@ def test_a_cluster_behind_aws_systems_manager_does_its_work(site, real, moto_url
     assert there.keys == {"theirs"} and there.regions == {"us-west-2"}
     said = s3.list_objects_v2(Bucket=bucket)["Contents"]
     assert said and all(each["Key"].startswith("said/") for each in said)
+
+
+def test_each_job_is_sized_by_its_workset_and_goes_to_the_cheapest_partition_that_gives_it(
+    site, real
+):
+    """By what Slurm says of the jobs; what no partition gives is told before anything is tried."""
+    for name, minutes in (("short", 5), ("long", 90)):
+        real.call("scontrol", "create", f"PartitionName={name}", f"Nodes={real.node}",
+                  f"MaxTime={minutes}")  # fmt: skip
+    try:
+        site.configure()
+        show = 'scontrol show job "$SLURM_JOB_ID" > "$0/job"; echo "$@" > "$0/given"'
+        run = ["sh", "-c", show, "{results}", "{vcpus}", "{memory_mb}", "{gpus}"]
+        pipelines = {
+            # sizes are in bytes here: a GB of reads is a byte
+            "small": {"run": run, "vcpus": 2, "memory_gb": 0.1, "minutes": 3},
+            "large": {"run": run, "vcpus": 4, "memory_gb": 0.1, "memory_gb_per_gb": 1000,
+                      "minutes": 60, "gpus": 1, "scratch_gb": 7},
+            "huge": {"run": run, "memory_gb": 65},
+            "silent": {"run": run},
+        }  # fmt: skip
+        partitions = [
+            {"name": "long", "price_per_vcpu_hour": 2},
+            {"name": "short", "price_per_vcpu_hour": 1, "max_memory_gb": 0.5},
+        ]
+        for name in pipelines:
+            site.add(name, 1, pipeline=name)
+        reads = site.folder / "worksets" / "large" / "a.fq"
+        reads.write_text("@" * 500_000)
+        site.configure(
+            overrides={
+                "clusters": [cluster(site, real, partitions=partitions, time_limit_minutes=4)],
+                "pipelines": {**pipelines, "silent": {**pipelines["silent"], "vcpu_hours_base": 1}},
+            }
+        )
+        poller = site.poller()
+        site.until(lambda: site.states()[State.COMPLETE] == 3, 90)
+        site.until(lambda: site.db.get("huge").placement_reason, 30)
+        reason = site.db.get("huge").placement_reason
+        assert "no cluster fits: needs 65 GB of memory" in reason, reason
+        site.db.cancel("huge", "seen")
+        site.finish(poller)
+
+        def job(name):
+            text = (site.folder / "results" / "acme" / name / "job").read_text()
+            given = (site.folder / "results" / "acme" / name / "given").read_text().split()
+            asked = dict(re.findall(r"(\w+)=(\S+)", text))
+            return asked, [asked["Partition"], asked["TimeLimit"], *given]
+
+        asked, given = job("small")
+        assert (asked["Partition"], asked["TimeLimit"], given) == (
+            "short",
+            "00:03:00",
+            ["2", "100", "0"],
+        )
+        assert "cpu=2,mem=100M" in asked["TRES"]
+        asked, given = job("large")
+        assert (asked["Partition"], asked["TimeLimit"], given) == (
+            "long",
+            "01:00:00",
+            ["4", "600", "1"],
+        )
+        assert "cpu=4,mem=600M" in asked["TRES"] and asked["MinTmpDiskNode"] == "7000M"
+        assert asked["TresPerNode"] == "gres:gpu:1"
+        asked, given = job("silent")
+        assert (asked["Partition"], asked["TimeLimit"], given) == (
+            "short",
+            "00:04:00",
+            ["1", "100", "0"],
+        )
+        assert "$1.00 run" in site.db.get("silent").placement_reason
+    finally:
+        for name in ("short", "long"):
+            real.call("scontrol", "delete", f"PartitionName={name}")

@@ -17,6 +17,7 @@ from worksets.config import ProcessorConfig
 from worksets.errors import ClusterUnreachable
 from worksets.jobs import JobStatus, Phase, StepMarkers
 from worksets.record import STEPS, State, Step, WorksetRecord
+from worksets.requests import JobRequest
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def unreachable(_name, _step):
     ("log", "shown"), [(says("all\x1b[31m well"), True), (says(""), False), (unreachable, False)]
 )
 async def test_what_ended_well_shows_the_end_of_its_log_and_needs_none(here, log, shown):
-    cluster = SimpleNamespace(log_tail=log, vcpus_per_workset=1)
+    cluster = SimpleNamespace(log_tail=log, request=lambda _: JobRequest(vcpus=1, memory_gb=1))
     here.watch = lambda _: SimpleNamespace(call=here.call, cluster=cluster)
     held = here.db.lock("w", "p", "a", "r", {})
     begun = here.db.begin("w", held.fence)
@@ -74,7 +75,9 @@ async def test_a_log_that_hangs_is_not_waited_for(here, monkeypatch):
     async def hangs(function, *arguments):
         await asyncio.sleep(60)
 
-    cluster = SimpleNamespace(log_tail=says("never"), vcpus_per_workset=1)
+    cluster = SimpleNamespace(
+        log_tail=says("never"), request=lambda _: JobRequest(vcpus=1, memory_gb=1)
+    )
     here.watch = lambda _: SimpleNamespace(call=hangs, cluster=cluster)
     begun = here.db.begin("w", here.db.lock("w", "p", "a", "r", {}).fence)
     outcome = await settle(begun, ENDED_WELL)

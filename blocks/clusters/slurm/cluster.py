@@ -12,15 +12,29 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from shlex import join, quote
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
 from blocks.clusters import on_cluster
 from blocks.clusters.base import Cluster, SubmitUncertain
 from blocks.clusters.cleaning import read_freed, read_lineages
 from blocks.clusters.slurm.accounting import parse_used, used_shell
+from blocks.clusters.slurm.nodes import (
+    SINFO,
+    UNBOUND,
+    Partition,
+    Size,
+    ceilings,
+    chosen,
+    never_fits,
+    no_nodes,
+    parse_nodes,
+    room,
+    sizes_of,
+)
 from blocks.clusters.slurm.refusals import refusal
+from blocks.clusters.slurm.sbatch import SbatchOption, sbatch
 from blocks.clusters.slurm.script import (
     SUBMITTING,
     accounting_shell,
@@ -36,15 +50,10 @@ from blocks.clusters.slurm.script import (
 from blocks.clusters.slurm.ssh import SshTransport
 from blocks.clusters.slurm.ssm import SsmTransport
 from blocks.clusters.slurm.states import (
-    SINFO,
     SQUEUE,
-    never_fits,
-    no_nodes,
-    nodes_of,
     of_claimant,
     parse_left,
     parse_markers,
-    parse_nodes,
     parse_sacct,
     parse_squeue,
     word,
@@ -52,6 +61,7 @@ from blocks.clusters.slurm.states import (
 from blocks.clusters.slurm.transport import TIMEOUT_S, LocalTransport, MayHaveReached, Result
 from worksets.belief import NOTHING, Belief, Markers, Verdict, Word, believe, heeding
 from worksets.capacity import ClusterView
+from worksets.config import MAX_VCPUS
 from worksets.errors import (
     ClusterUnreachable,
     ConfigurationError,
@@ -61,7 +71,8 @@ from worksets.errors import (
 from worksets.events import Exhausted
 from worksets.jobs import JobSpec, JobStatus, Phase, is_of, job_name
 from worksets.keeping import Freed, Lineage, Removable
-from worksets.record import Step
+from worksets.record import Estimates, Step
+from worksets.requests import Ceiling, Growth, JobRequest
 from worksets.used import Used
 
 PROGRAMS: Final = (
@@ -82,13 +93,6 @@ FREE_S: Final = 600.0
 """Seconds for which deleting a few lineages may take."""
 
 
-SbatchOption = Literal[
-    "constraint", "gres", "gpus", "reservation", "licenses", "exclusive", "comment", "nodelist",
-    "exclude", "nice", "tmp",
-]  # fmt: skip
-"""Options of sbatch that a site may want; none of them is one that an attempt's safety needs."""
-
-
 class SlurmCluster(Cluster):
     """Runs worksets as jobs of a Slurm cluster.
 
@@ -105,17 +109,31 @@ class SlurmCluster(Cluster):
     ] = Field(default_factory=lambda: LocalTransport(), description="The way to Slurm's commands")
     work_folder: str = Field(description="Absolute path, shared by all nodes; made if missing")
     partition: str = Field("", description="Partition; empty: Slurm's default")
+    partitions: list[Partition] = Field(
+        default_factory=list,
+        description="Several partitions, instead of the one: a job goes to the cheapest that gives "
+        "enough",
+    )
     account: str = Field("", description="Account that is charged; empty: the user's default")
     qos: str = Field("", description="Quality of service; empty: the default")
     time_limit_minutes: int = Field(1440, ge=1, description="Time limit of a job, minutes")
     retry_factor: float = Field(
         1.5, ge=1, description="What ran out of memory or time gets so many times more next time"
     )
+    max_vcpus: int | None = Field(
+        None, ge=1, le=MAX_VCPUS, description="Most vCPUs of a job; without it: what its nodes have"
+    )
     max_memory_gb: float | None = Field(
-        None, gt=0, description="Most memory a retry asks for, GB; None: 4 × memory_gb_per_workset"
+        None,
+        gt=0,
+        description="Most memory of a job, GB; without it: what its nodes have, and of a retry at "
+        "most 4 × what the first attempt asked for",
     )
     max_time_limit_minutes: int | None = Field(
-        None, ge=1, description="Longest time limit a retry asks for; None: 4 × time_limit_minutes"
+        None,
+        ge=1,
+        description="Longest time limit of a job; without it: its partition's, and of a retry at "
+        "most 4 × the first attempt's",
     )
     python: str = Field("python3", description="Python 3.9+ on the nodes, for stage and export")
     files_late_seconds: float = Field(
@@ -144,8 +162,19 @@ class SlurmCluster(Cluster):
         "", description="AWS's, in which it is, such as us-west-2d: says its region where none is"
     )
 
+    @field_validator("partitions")
+    @classmethod
+    def _instead_of_the_one(cls, value: list[Partition], info: ValidationInfo) -> list[Partition]:
+        names = [one.name for one in value]
+        if value and info.data.get("partition"):
+            raise ValueError("there are partition and partitions; write one of them")
+        if len(set(names)) < len(names):
+            raise ValueError("a partition is there twice; write each once")
+        return value
+
     _prepared: bool = PrivateAttr(default=False)
     _never: str = PrivateAttr(default="")
+    _heard: dict[str, tuple[Size, ...]] | None = PrivateAttr(default=None)
     _beliefs: dict[str, Belief] = PrivateAttr(default_factory=dict)
 
     @field_validator("transport", mode="before")
@@ -167,7 +196,7 @@ class SlurmCluster(Cluster):
     def submit(self, spec: JobSpec) -> None:
         self._prepare()
         paths = self.paths(spec.home, spec.lineage, spec.attempt)
-        job = paths.job_dir
+        job, asked = paths.job_dir, spec.request or self.request(Estimates())
         files = {
             paths.manifest: spec.manifest.model_dump_json(),
             f"{job}/steps": " ".join(step.step.value for step in spec.steps),
@@ -179,7 +208,7 @@ class SlurmCluster(Cluster):
             [job, paths.inputs, paths.results],
             files,
             job,
-            self._sbatch(spec, job),
+            sbatch(spec.name, job, asked, self.account, self.qos, self.sbatch_options),
             self.umask,
             self.environment,
             [job_name(spec.home, attempt) for attempt in range(1, spec.attempt)],
@@ -192,37 +221,21 @@ class SlurmCluster(Cluster):
         if done.returncode != 0:
             raise _why_not(what, done)
 
-    def _sbatch(self, spec: JobSpec, job: str) -> list[str]:
-        chosen = {
-            "partition": self.partition,
-            "account": self.account,
-            "qos": self.qos,
-            "time": str(self._minutes(spec.out_of_time)),
-            "cpus-per-task": str(self.vcpus_per_workset),
-            "mem": f"{round(self._memory_gb(spec.out_of_memory) * 1000)}M",
-            "job-name": spec.name,
-            "output": f"{job}/slurm.log",
-        }
-        options = [f"--{key}={value}" for key, value in chosen.items() if value]
-        options += [f"--{key}={value}".rstrip("=") for key, value in self.sbatch_options.items()]
-        # Slurm must not start a job again by itself: attempts are counted here
-        fixed = ["--parsable", "--nodes=1", "--ntasks=1", "--no-requeue", "--open-mode=append"]
-        return ["sbatch", *fixed, *options, f"{job}/job.sh"]
+    def _otherwise(self) -> JobRequest:
+        unsaid = {"minutes": self.time_limit_minutes, "partition": self.partition}
+        return super()._otherwise().model_copy(update=unsaid)
 
-    def _memory_gb(self, times: int) -> float:
-        most = self.max_memory_gb or 4 * self.memory_gb_per_workset
-        raised = self.memory_gb_per_workset * self.retry_factor**times
-        return max(self.memory_gb_per_workset, min(raised, most))
+    def _growth(self) -> Growth:
+        return Growth(
+            factor=self.retry_factor,
+            max_memory_gb=self.max_memory_gb,
+            max_minutes=self.max_time_limit_minutes,
+        )
 
-    def _minutes(self, times: int) -> int:
-        most = self.max_time_limit_minutes or 4 * self.time_limit_minutes
-        raised = round(self.time_limit_minutes * self.retry_factor**times)
-        return max(self.time_limit_minutes, min(raised, most))
-
-    def given(self, exhausted: Exhausted, times: int) -> str:
+    def given(self, exhausted: Exhausted, asked: JobRequest) -> str:
         if exhausted == "memory":
-            return f"{self._memory_gb(times):g} GB"
-        return f"{self._minutes(times)} minutes" if exhausted else ""
+            return f"{asked.memory_gb:g} GB"
+        return f"{asked.minutes} minutes" if exhausted else ""
 
     def _prepare(self) -> None:
         """Make the work folder and put the programs there that jobs start, once for each version.
@@ -299,20 +312,42 @@ class SlurmCluster(Cluster):
 
     def capacity(self) -> int | None:
         """By `sinfo`: what the nodes that take jobs could hold, less what others run there."""
+        named = [one.name for one in self.partitions] or [self.partition] * bool(self.partition)
         # a partition that is named is shown though it is hidden; both options are too much
-        sinfo = join((*SINFO, *(["-p", self.partition] if self.partition else ["-a"])))
+        sinfo = join((*SINFO, *(["-p", ",".join(named)] if named else ["-a"])))
         ours = join(("squeue", "-h", "-a", "--me", "-t", "R,CG", "-o", "%j"))
         said = self._ask("sinfo", f"{sinfo} && echo @ && {ours}")
-        nodes, _, jobs = said.partition("@\n")
+        nodes_, _, jobs = said.partition("@\n")
         running = sum(is_of(name, self._installation) for name in jobs.splitlines())
-        nodes = nodes_of(nodes, self.partition)
-        self._never = never_fits(nodes, self.vcpus_per_workset, self.memory_gb_per_workset)
-        if not nodes and self.partition:
+        nodes = chosen(parse_nodes(nodes_), named)
+        never = [never_fits(nodes, self.vcpus_per_workset, self.memory_gb_per_workset)]
+        if not nodes:
             # sinfo says nothing of a partition that there is not: no evidence of anything
-            shell = f"scontrol -a show partition {quote(self.partition)} 2>&1 || :"
-            self._never = no_nodes(self.partition, self._ask("scontrol", shell))
-        found = parse_nodes(nodes, self.vcpus_per_workset, self.memory_gb_per_workset)
+            for name in named:
+                shell = f"scontrol -a show partition {quote(name)} 2>&1 || :"
+                never.append(no_nodes(name, self._ask("scontrol", shell)))
+        self._never = "; ".join(filter(None, never))
+        self._heard = {name: sizes_of(nodes, name) for name in named or [""]} if nodes else None
+        found = room(nodes, self.vcpus_per_workset, self.memory_gb_per_workset)
         return min(found.room, found.free + running)
+
+    def _ceilings(self) -> tuple[Ceiling, ...]:
+        said = self.partitions or [
+            Partition.model_construct(
+                name=self.partition,
+                max_vcpus=self.max_vcpus,
+                max_memory_gb=self.max_memory_gb,
+                max_minutes=self.max_time_limit_minutes,
+            )
+        ]
+        heard = self._heard
+        if heard is not None and self.qos:
+            # a QOS may allow more time than its partition does, and says nothing of it here
+            heard = {
+                name: tuple(size._replace(minutes=UNBOUND) for size in sizes)
+                for name, sizes in heard.items()
+            }
+        return ceilings(said, heard, self.price_per_vcpu_hour)
 
     def used(self, since: datetime, until: datetime) -> dict[str, Used] | None:
         """See `Cluster`: by sacct; None where there is no slurmdbd."""
@@ -345,7 +380,8 @@ class SlurmCluster(Cluster):
         """See `Cluster`; also why no workset can ever fit, as far as its nodes were heard of."""
         zone = re.match(r"[a-z]+(-[a-z]+)+-[0-9]+", self.availability_zone)
         region = self.region or (zone[0] if zone else "")
-        return super().view().model_copy(update={"never": self._never, "region": region})
+        changes = {"never": self._never, "region": region, "ceilings": self._ceilings()}
+        return super().view().model_copy(update=changes)
 
     def cancel(self, name: str, *, for_good: bool = True) -> None:
         self._ask(

@@ -1,4 +1,4 @@
-"""What is heard from Slurm, parsed: its job states, its nodes, its jobs' markers. Pure.
+"""What is heard from Slurm of jobs, parsed: their states and their markers. Pure.
 
 Nothing is decided here: what it all means for a job is `worksets.belief`. Job states: squeue(1),
 "JOB STATE CODES".
@@ -26,7 +26,6 @@ from worksets.jobs import Phase
 from worksets.record import STEPS, Exported, Step, Took
 
 SQUEUE: Final = ("squeue", "-h", "-a", "-t", "all", "-o", "%i|%j|%T|%r|%w")
-SINFO: Final = ("sinfo", "-h", "-N", "-o", "%N|%m|%T|%C|%P")
 
 ENDED: Final[dict[str, tuple[ErrorCategory | None, str]]] = {
     "COMPLETED": (None, "ended"),
@@ -46,8 +45,6 @@ TELLING: Final = frozenset(
     {"CANCELLED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "TIMEOUT", "OUT_OF_MEMORY"}
 )
 """Ends that say why a step of theirs ended badly, better than its exit code does."""
-IN_USE: Final = frozenset({"idle", "allocated", "mixed", "completing", "planned", "reserved"})
-"""States of nodes that take jobs (sinfo(1), NODE STATE CODES)."""
 
 
 @dataclass(frozen=True)
@@ -110,86 +107,6 @@ def parse_sacct(text: str) -> dict[str, Listed]:
         if len(fields) == 3 and (state := fields[2].strip().partition(" ")[0]) in ENDED:
             ended.append(f"{fields[0]}|{fields[1]}|{state}|accounting|")
     return parse_squeue("\n".join(ended))
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """Room on the nodes that take jobs, in worksets: in all, and free now."""
-
-    room: int
-    free: int
-
-
-def nodes_of(text: str, partition: str) -> str:
-    """Of `SINFO`'s output the nodes that jobs go to, without their partition.
-
-    Where none is named that is the default one, which Slurm marks with a `*`; without such a one
-    it is the cluster that chooses among all.
-    """
-    lines = text.splitlines()
-    if not partition:
-        lines = [line for line in lines if line.endswith("*")] or lines
-    return "".join(f"{line.rpartition('|')[0]}\n" for line in lines)
-
-
-def no_nodes(partition: str, shown: str) -> str:
-    """Why a partition that lists no node never will, by what `scontrol show partition` says."""
-    if "not found" in shown:
-        return f"has no partition {partition}: correct partition"
-    if "TotalNodes=0 " in shown:
-        return f"has no nodes in its partition {partition}: choose another partition"
-    return ""
-
-
-def parse_nodes(text: str, vcpus: int, memory_gb: float) -> Nodes:
-    """Room from `nodes_of`: one line a node and partition, each node counted once.
-
-    A node powered down (`~`) or on its way up (`#`) takes jobs; one that does not respond (`*`),
-    is in maintenance (`$`), drained, down or failing does not. Of a node's CPUs those of jobs
-    count for `room`, those in no state of use (`other`) do not.
-    """
-    room = free = 0
-    for name in (nodes := dict(_nodes(text))):
-        state, memory_mb, allocated, idle, _ = nodes[name]
-        if state.rstrip("~#!%@^-") not in IN_USE:
-            continue
-        by_memory = int(memory_mb / (memory_gb * 1000))
-        room += min((allocated + idle) // vcpus, by_memory)
-        free += min(idle // vcpus, by_memory)
-    return Nodes(room, free)
-
-
-def never_fits(text: str, vcpus: int, memory_gb: float) -> str:
-    """Why no node could take a workset, were it empty and up; "" where one could, or none is said.
-
-    Slurm's memory of a node is what it can give, often less than what is bought.
-    """
-    sizes = [
-        (memory_mb, allocated + idle + other)
-        for _, (_, memory_mb, allocated, idle, other) in _nodes(text)
-    ]
-    if not sizes or any(mb >= memory_gb * 1000 and cpus >= vcpus for mb, cpus in sizes):
-        return ""
-    memory, cpus = max(mb for mb, _ in sizes), max(cpus for _, cpus in sizes)
-    return (
-        f"asks {vcpus} CPUs and {memory_gb:g} GB for a workset, and its largest nodes have "
-        f"{cpus} CPUs and {memory / 1000:g} GB: lower vcpus_per_workset or memory_gb_per_workset"
-    )
-
-
-def _nodes(text: str) -> Iterable[tuple[str, tuple[str, int, int, int, int]]]:
-    """Name, and state, memory (MB) and CPUs (allocated, idle, other) of each node.
-
-    A line that is none of its form is passed over: one odd node makes no other's room unknown.
-    """
-    for line in text.splitlines():
-        try:
-            name, memory, state, cpus = line.split("|")
-            allocated, idle, other, *_ = map(int, cpus.split("/"))
-            memory_mb = int(memory.rstrip("+"))
-        except ValueError:
-            continue
-        yield name, (state.lower(), memory_mb, allocated, idle, other)
 
 
 def parse_markers(text: str, folders: Mapping[str, str]) -> dict[str, Markers]:

@@ -11,7 +11,9 @@ import pytest
 
 from blocks.clusters import SlurmCluster, SubmitUncertain
 from blocks.clusters.cleaning import read_freed
-from blocks.clusters.slurm.states import ENDED, Nodes, parse_nodes
+from blocks.clusters.slurm.nodes import Room, parse_nodes
+from blocks.clusters.slurm.nodes import room as room_of
+from blocks.clusters.slurm.states import ENDED
 from tests.blocks.clusters.slurm.test_states import ACTIVE
 from worksets.capacity import Limits
 from worksets.costs import PlacementPolicy
@@ -24,7 +26,7 @@ from worksets.errors import (
 from worksets.jobs import JobSpec, Manifest, Phase, StepCommand
 from worksets.keeping import Freed, Lineage, Removable
 from worksets.placement import plan
-from worksets.record import WorksetRecord
+from worksets.record import Estimates, WorksetRecord
 from worksets.used import Used
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -232,18 +234,18 @@ def test_an_sbatch_that_was_killed_may_have_submitted(fake):
 
 
 NODES = [
-    ("idle", "0/64/0/64", Nodes(4, 4)),
-    ("mixed", "20/44/0/64", Nodes(4, 2)),
-    ("allocated", "64/0/0/64", Nodes(4, 0)),
-    ("idle~", "0/64/0/64", Nodes(4, 4)),  # powered down in the cloud: comes up for a job
-    ("mixed#", "16/48/0/64", Nodes(4, 3)),
-    ("drained", "0/0/64/64", Nodes(0, 0)),
-    ("draining", "16/0/48/64", Nodes(0, 0)),
-    ("down*", "0/0/64/64", Nodes(0, 0)),
-    ("idle*", "0/64/0/64", Nodes(0, 0)),  # does not respond
-    ("maint", "0/64/0/64", Nodes(0, 0)),
-    ("idle$", "0/64/0/64", Nodes(0, 0)),
-    ("a state of a later Slurm", "0/64/0/64", Nodes(0, 0)),
+    ("idle", "0/64/0/64", Room(4, 4)),
+    ("mixed", "20/44/0/64", Room(4, 2)),
+    ("allocated", "64/0/0/64", Room(4, 0)),
+    ("idle~", "0/64/0/64", Room(4, 4)),  # powered down in the cloud: comes up for a job
+    ("mixed#", "16/48/0/64", Room(4, 3)),
+    ("drained", "0/0/64/64", Room(0, 0)),
+    ("draining", "16/0/48/64", Room(0, 0)),
+    ("down*", "0/0/64/64", Room(0, 0)),
+    ("idle*", "0/64/0/64", Room(0, 0)),  # does not respond
+    ("maint", "0/64/0/64", Room(0, 0)),
+    ("idle$", "0/64/0/64", Room(0, 0)),
+    ("a state of a later Slurm", "0/64/0/64", Room(0, 0)),
 ]
 
 
@@ -251,7 +253,8 @@ NODES = [
 def test_room_on_a_node_by_its_state(state, cpus, room):
     line = f"n1|64000|{state}|{cpus}\n"
     # twice: a node in two partitions is one node
-    assert parse_nodes(line + line + "rubbish\n", vcpus=16, memory_gb=8) == room
+    nodes = parse_nodes(line + line + "rubbish\n")
+    assert room_of(nodes, vcpus=16, memory_gb=8) == room
 
 
 def test_capacity_is_the_nodes_room_less_what_others_run(fake):
@@ -310,12 +313,12 @@ def test_what_ran_out_is_asked_for_again_up_to_a_cap(fake):
         update={"memory_gb_per_workset": 8, "max_memory_gb": 20, "time_limit_minutes": 100}
     )
     for n, (memory, minutes) in enumerate([(8, 100), (12, 150), (18, 225), (20, 338), (20, 400)]):
-        raised = {"workset_id": f"w{n}", "out_of_memory": n, "out_of_time": n}
-        cluster.submit(SPEC.model_copy(update=raised))
+        request = cluster.request(Estimates(), n, n)
+        cluster.submit(SPEC.model_copy(update={"workset_id": f"w{n}", "request": request}))
         asked = (fake.bin / "sbatch.log").read_text().splitlines()[-1].split()
         assert f"--mem={memory}000M" in asked and f"--time={minutes}" in asked
-        assert cluster.given("memory", n) == f"{memory} GB"
-        assert cluster.given("time", n) == f"{minutes} minutes"
+        assert cluster.given("memory", request) == f"{memory} GB"
+        assert cluster.given("time", request) == f"{minutes} minutes"
 
 
 def test_a_job_that_ended_while_it_was_asked_for_is_read_after_the_word_of_its_end(fake):
@@ -333,4 +336,4 @@ def test_a_job_that_ended_while_it_was_asked_for_is_read_after_the_word_of_its_e
 )
 def test_one_odd_node_makes_no_others_room_unknown(odd):
     text = f"{odd}\nn1|64000|idle|0/16/0/16\n"
-    assert parse_nodes(text, vcpus=16, memory_gb=8) == Nodes(1, 1)
+    assert room_of(parse_nodes(text), vcpus=16, memory_gb=8) == Room(1, 1)
