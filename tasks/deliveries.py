@@ -1,4 +1,4 @@
-"""Worksets whose files are still on their way: looked at again, cheaply, until all is there."""
+"""Worksets whose files are still on their way, or that are stuck: looked at again, cheaply."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ async def look_at_delivery(here: Host, record: WorksetRecord) -> bool:
                     here.db.await_delivery, record.workset_id, waits.reason, waits.looked
                 )
             return True
-        get_run_logger().info("%s: all its files are there", record.workset_id)
+        if not record.awaits and found.description.matches(record):
+            return True
+        told = "all its files are there" if record.awaits else "what it needs is reckoned anew"
+        get_run_logger().info("%s: %s", record.workset_id, told)
         await here.call(here.db.describe, record.workset_id, found.description)
     except TransientError as error:
         get_run_logger().warning("%s could not be looked at: %s", record.workset_id, error)

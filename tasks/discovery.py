@@ -32,7 +32,8 @@ class Discovery:
     def __init__(self, here: Host, wake: Callable[[], None]) -> None:
         self.here = here
         self.waiting: list[WorksetRecord] = []
-        """Worksets whose files are on their way, as the last cycle has seen them."""
+        """Worksets that are to be looked at again, as the last cycle has seen them: their files are
+        on their way, or they are stuck and the settings have changed."""
         self.to_refuse: set[str] = set()
         """Worksets whose validation is to say what is wrong with them."""
         self._wake = wake

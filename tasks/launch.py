@@ -24,7 +24,7 @@ from tasks.polling import POLL_WORKSETS, Poll
 from tasks.recover import Recovered, orphans
 from tasks.serving import AnyFlow, Serving
 from tasks.showing import Board
-from worksets.config import Launch
+from worksets.config import Launch, Pipeline
 from worksets.errors import MAX_DETAILS
 from worksets.placement import Decision, plan
 from worksets.record import WorksetRecord, scopes_of
@@ -54,6 +54,8 @@ class Launcher:
         self.launch = launch
         self.wake = asyncio.Event()
         self.decisions: list[Decision] = []
+        self._stuck_by: dict[str, Pipeline | None] = {}
+        """What is stuck, with its pipeline as it was when its folder was looked at."""
         self.started = 0
         self._process_workset = process_workset
         self._children: dict[str, asyncio.Task[Any]] = {}
@@ -140,6 +142,7 @@ class Launcher:
             self.here.settings.placement,
             self.here.db.now(),
         )
+        self.discovery.waiting += self._reckoned_by_other_settings(ready)
         refusals = 0
         for decision in self.decisions:
             refusals += decision.action == "refuse"
@@ -147,6 +150,20 @@ class Launcher:
                 await self._start(ready[decision.workset_id], decision.cluster_name or None)
             if decision.action == "stuck":
                 await self._tell_stuck(ready[decision.workset_id], decision.reason)
+
+    def _reckoned_by_other_settings(
+        self, ready: Mapping[str, WorksetRecord]
+    ) -> list[WorksetRecord]:
+        """What is stuck, and not looked at since its pipeline asks for what it asks for now."""
+        found = []
+        for decision in self.decisions:
+            record = ready[decision.workset_id]
+            pipeline = self.here.settings.pipelines.get(record.pipeline)
+            if decision.action == "stuck" and self._stuck_by.get(record.workset_id) != pipeline:
+                self._stuck_by[record.workset_id] = pipeline
+                found.append(record)
+        self._stuck_by = {id_: by for id_, by in self._stuck_by.items() if id_ in ready}
+        return found
 
     async def watch_for_cancellations(self) -> None:
         """Look every few seconds for what a person has cancelled, and stop it; for ever."""

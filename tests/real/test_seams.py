@@ -287,6 +287,24 @@ async def test_what_a_workset_will_take_is_reckoned_from_the_pipelines_table(her
     assert unseen.failed_step == "stage", "without validation it is the job that misses the file"
 
 
+async def test_what_was_stuck_starts_when_the_pipeline_asks_for_less(here):
+    """As `queue` says: needs … GB; change what the pipeline needs."""
+    small = clusters({"cluster_name": "a", "memory_gb_per_workset": 8})
+
+    def needing(gb):
+        return {"germline": {**SETTINGS["pipelines"]["germline"], "memory_gb": gb}}
+
+    here.deliver("w")
+    await here.poll(**small, pipelines=needing(64))
+    assert "needs 64 GB of memory" in here.db.get("w").placement_reason
+    await here.poll(**small, pipelines=needing(64))
+    seen = here.db.get("w").history
+    await here.poll(**small, pipelines=needing(64))
+    assert here.db.get("w").history == seen, "it is looked at again, and nothing is written"
+    await here.poll(**small, pipelines=needing(4))
+    assert here.db.get("w").state is State.COMPLETE
+
+
 @pytest.mark.parametrize(
     ("limits", "most"),
     [
