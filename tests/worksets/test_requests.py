@@ -1,7 +1,9 @@
 """What a job asks for: never less than its workset needs, of the cheapest place that gives it."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from worksets.record import Estimates
 from worksets.requests import Ceiling, Growth, JobRequest, by_price, first_of, request
@@ -73,6 +75,45 @@ def test_without_a_bound_it_grows_to_the_settings_most_or_four_times_the_first(n
     most = max(first.memory_gb, growth.max_memory_gb or 4 * first.memory_gb)
     assert asked.memory_gb == min(first.memory_gb * growth.factor**m, most)
     assert asked.minutes <= max(first.minutes, growth.max_minutes or 4 * first.minutes)
+
+
+@given(needs, st.sampled_from(["vcpus", "memory_gb", "minutes", "gpus", "scratch_gb"]))
+def test_a_place_that_gives_just_so_much_holds_it_and_one_with_a_bit_less_does_not(needs, less):
+    asked = first_of(needs, UNSAID)
+    just = {
+        name: getattr(asked, name)
+        for name in ("vcpus", "memory_gb", "minutes", "gpus", "scratch_gb")
+    }
+    assert Ceiling(**just).holds(asked)
+    if just[less]:
+        assert not Ceiling(**{**just, less: just[less] - 0.001}).holds(asked)
+    endless = asked.model_copy(update={"minutes": None})
+    assert Ceiling(**{**just, "minutes": 0}).holds(endless), "where no job has a limit"
+
+
+def test_a_ceiling_says_what_it_does_not_bound():
+    asked = JobRequest(vcpus=1, memory_gb=1, minutes=10**6, scratch_gb=10**6)
+    place = Ceiling(vcpus=1, memory_gb=1)
+    assert place.holds(asked) and place.price_per_vcpu_hour == 0 and place.partition == ""
+    assert not place.holds(asked.model_copy(update={"gpus": 1})), "GPUs are there where it says so"
+    assert JobRequest(vcpus=1, memory_gb=1) == JobRequest(
+        vcpus=1, memory_gb=1, minutes=None, gpus=0, scratch_gb=0, partition=""
+    )
+    for wrong in ({"vcpus": 0}, {"memory_gb": 0}, {"minutes": 0}, {"gpus": -1}, {"scratch_gb": -1}):
+        with pytest.raises(ValidationError):
+            JobRequest(**{"vcpus": 1, "memory_gb": 1, **wrong})
+    for wrong in ({"factor": 0.9}, {"factor": 0}):
+        with pytest.raises(ValidationError):
+            Growth(**wrong)
+    assert Growth().factor == 1.5
+
+
+def test_a_cluster_without_a_time_limit_sets_none_after_any_number_of_ends():
+    local = JobRequest(vcpus=1, memory_gb=4)
+    asked = request(Estimates(), local, [Ceiling(vcpus=1, memory_gb=4)], Growth(), 2, 2)
+    assert asked == local
+    timed = request(Estimates(minutes=10), local, [], Growth(), 0, 1)
+    assert timed.minutes == 15
 
 
 def test_what_is_said_of_nothing_is_the_clusters():

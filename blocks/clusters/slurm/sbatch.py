@@ -39,5 +39,5 @@ def sbatch(
         "output": f"{folder}/slurm.log",
     }
     said = [f"--{key}={value}" for key, value in asks.items() if value and key not in options]
-    said += [f"--{key}={value}".rstrip("=") for key, value in options.items()]
+    said += [f"--{key}={value}" if value else f"--{key}" for key, value in options.items()]
     return ["sbatch", *FIXED, *said, f"{folder}/job.sh"]

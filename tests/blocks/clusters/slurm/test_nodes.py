@@ -85,6 +85,17 @@ def test_what_fits_a_node_fits_one_of_the_sizes_that_are_kept(found):
         assert not any(all(a >= b for a, b in zip(k, one, strict=True)) for k in others)
 
 
+def test_a_partition_is_said_as_slurm_names_it():
+    for name in ("", "a,b", "a b", "a|b"):
+        with pytest.raises(ValidationError):
+            Partition(name=name)
+    bounds = {"max_vcpus": 0, "max_memory_gb": 0, "max_minutes": 0, "gpus": -1,
+              "price_per_vcpu_hour": -1, "prise": 1}  # fmt: skip
+    for key, wrong in bounds.items():
+        with pytest.raises(ValidationError):
+            Partition(**{"name": "a", key: wrong})
+
+
 def test_what_is_said_of_a_partition_bounds_what_its_nodes_have():
     heard = {"short": [Size(32, 512, 90, 50, 2)], "gone": []}
     said = [

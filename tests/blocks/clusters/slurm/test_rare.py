@@ -337,3 +337,42 @@ def test_a_job_that_ended_while_it_was_asked_for_is_read_after_the_word_of_its_e
 def test_one_odd_node_makes_no_others_room_unknown(odd):
     text = f"{odd}\nn1|64000|idle|0/16/0/16\n"
     assert room_of(parse_nodes(text), vcpus=16, memory_gb=8) == Room(1, 1)
+
+
+def test_nodes_are_asked_for_by_the_partitions_that_jobs_go_to(fake):
+    lines = (
+        "n1|64000|idle|0/16/0/16|short|1:00:00|9000|gpu:2\n"
+        "n1|64000|idle|0/16/0/16|long|infinite|9000|gpu:2\n"
+        "n2|512000|idle|0/8/0/8|long|infinite|0|(null)\n"
+    )
+    fake.says("sinfo", lines, then='echo "$@" >> "$0.log"')
+    both = [{"name": "short", "max_memory_gb": 1}, {"name": "long", "price_per_vcpu_hour": 3}]
+    fields = {"time_limit_minutes": 50, "price_per_vcpu_hour": 1, "memory_gb_per_workset": 1}
+    cluster = SlurmCluster(**{**fake.cluster.model_dump(), **fields, "partitions": both})
+    unheard = [place.memory_gb for place in cluster.view().ceilings]
+    assert unheard == [1, float("inf")], "before anybody has asked"
+    assert cluster.capacity() == 24
+    form = "%N|%m|%T|%C|%P|%l|%d|%G"
+    asked = (fake.bin / "sinfo.log").read_text().splitlines()
+    assert asked == [f"-h -N -o {form} -p short,long"]
+    seen = [
+        (p.partition, p.vcpus, p.memory_gb, p.minutes, p.scratch_gb, p.gpus, p.price_per_vcpu_hour)
+        for p in cluster.view().ceilings
+    ]
+    endless = float("inf")
+    assert seen == [
+        ("short", 16, 1, 60, 9, 2, 1), ("long", 8, 512, endless, 0, 0, 3),
+        ("long", 16, 64, endless, 9, 2, 3),
+    ]  # fmt: skip
+    assert cluster.request(Estimates()).partition == "short"
+    assert cluster.request(Estimates(minutes=61)).partition == "long"
+    again = cluster.request(Estimates(), 0, 1)
+    assert (again.partition, again.minutes) == ("long", 75), "what ran out of time gets more there"
+    assert cluster.request(Estimates(memory_gb=2)).partition == "long"
+    allowed = cluster.model_copy(update={"qos": "fast"})
+    allowed.capacity()
+    assert allowed.request(Estimates(minutes=61)).partition == "short", "its QOS may allow more"
+    default = fake.cluster.model_copy(update={"max_vcpus": 4})
+    default.capacity()
+    assert (fake.bin / "sinfo.log").read_text().splitlines()[-1] == f"-h -N -o {form} -a"
+    assert {place.vcpus for place in default.view().ceilings} == {4}
