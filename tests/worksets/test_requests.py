@@ -102,6 +102,10 @@ def test_a_ceiling_says_what_it_does_not_bound():
     for wrong in ({"vcpus": 0}, {"memory_gb": 0}, {"minutes": 0}, {"gpus": -1}, {"scratch_gb": -1}):
         with pytest.raises(ValidationError):
             JobRequest(**{"vcpus": 1, "memory_gb": 1, **wrong})
+    assert JobRequest(vcpus=1, memory_gb=1, minutes=1).minutes == 1
+    for name in ("vcpus", "memory_gb", "minutes", "gpus", "scratch_gb", "price_per_vcpu_hour"):
+        with pytest.raises(ValidationError):
+            Ceiling(**{"vcpus": 1, "memory_gb": 1, name: -1})
     for wrong in ({"factor": 0.9}, {"factor": 0}):
         with pytest.raises(ValidationError):
             Growth(**wrong)

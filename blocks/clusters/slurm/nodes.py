@@ -28,9 +28,7 @@ class Partition(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    name: str = Field(
-        min_length=1, max_length=200, pattern=r"^[^\s,|]+$", description="Its name in Slurm"
-    )
+    name: str = Field(max_length=200, pattern=r"^[^\s,|]+$", description="Its name in Slurm")
     max_vcpus: int | None = Field(
         None, ge=1, le=MAX_VCPUS, description="Most vCPUs of a job; without it: what its nodes have"
     )

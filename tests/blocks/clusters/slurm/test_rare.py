@@ -239,6 +239,8 @@ NODES = [
     ("allocated", "64/0/0/64", Room(4, 0)),
     ("idle~", "0/64/0/64", Room(4, 4)),  # powered down in the cloud: comes up for a job
     ("mixed#", "16/48/0/64", Room(4, 3)),
+    ("planned", "0/64/0/64", Room(4, 4)),
+    ("reserved", "0/64/0/64", Room(4, 4)),
     ("drained", "0/0/64/64", Room(0, 0)),
     ("draining", "16/0/48/64", Room(0, 0)),
     ("down*", "0/0/64/64", Room(0, 0)),
