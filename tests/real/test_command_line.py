@@ -85,6 +85,8 @@ def test_apply_says_what_changed(site):
 def test_a_flow_without_a_server_says_in_one_line_what_is_missing(tmp_path):
     """F10: Prefect asks a temporary server then, which knows no settings."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    # on a busy machine that server takes longer than the 20 s which Prefect gives it
+    env["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "100"
     flow = "import asyncio, flows.poll_worksets as f; asyncio.run(f.poll_worksets(cycles=1))"
     done = subprocess.run(
         [sys.executable, "-c", flow], cwd=ROOT, env=env | {"HOME": str(tmp_path)},

@@ -1,15 +1,17 @@
 """What a workset is expected to need, and how finished ones correct that."""
 
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks.clusters import LocalCluster
 from blocks.state_db import SQLiteStateDB
 from tasks.settle import _learn
-from worksets.config import Pipeline
+from worksets.config import MAX_MINUTES, Pipeline
 from worksets.estimates import BOUNDS, KEPT, correction, estimate, remembered, taken, with_ratio
 from worksets.record import Estimates, Step, StepRun, WorksetRecord
 from worksets.spec import parse_spec
@@ -26,6 +28,8 @@ TABLE = Pipeline(
     vcpu_hours_per_coverage=0.5,
     storage_factor=4,
 )
+SILENT = TABLE.model_copy(update={"vcpus": 0, "memory_gb": 0, "memory_gb_per_gb": 0})
+"""Says nothing of what a job asks for."""
 SPEC = parse_spec(
     b"reference_genome: hg38\nestimated_coverage: 20\nsamples:\n"
     b"- {sample_id: a, fastq_r1: a1.fq.gz, fastq_r2: a2.fq.gz, coverage: 40}\n"
@@ -41,6 +45,25 @@ def test_an_estimate_is_linear_in_gb_samples_and_coverage():
     assert found.storage_gb == pytest.approx(4 * 74)
     assert (found.vcpus, found.correction) == (16, 1.0)
     assert found.duration_hours == pytest.approx(found.vcpu_hours / 16)
+
+
+def test_time_and_disk_grow_with_all_files_and_what_is_not_said_is_nothing():
+    asks = {
+        "minutes": 10,
+        "minutes_per_gb": 2.5,
+        "gpus": 2,
+        "scratch_gb": 5,
+        "scratch_gb_per_gb": 3,
+    }
+    found = estimate(SPEC, TABLE.model_copy(update=asks), SIZES)
+    gb = sum(SIZES.values()) / 1e9
+    assert found.minutes == ceil(10 + 2.5 * gb) and found.gpus == 2
+    assert found.scratch_gb == pytest.approx(5 + 3 * gb)
+    endless = estimate(SPEC, TABLE.model_copy(update={"minutes_per_gb": 500_000.0}), SIZES)
+    assert endless.minutes == MAX_MINUTES
+    silent = estimate(SPEC, SILENT, SIZES)
+    assert (silent.vcpus, silent.memory_gb, silent.minutes, silent.gpus) == (0, 0, 0, 0)
+    assert silent.scratch_gb == 0
 
 
 def test_a_correction_scales_the_time_and_nothing_else():
@@ -93,21 +116,22 @@ def test_what_says_nothing_teaches_nothing():
     ), "against the table, not against what was corrected already"
 
 
-async def test_estimates_learn_from_what_finished_and_settle(tmp_path):
-    """The pipeline takes 1.5 times what its table says, on whichever cluster."""
+@pytest.mark.parametrize(("table", "had"), [(TABLE, 16), (SILENT, 32)])
+async def test_estimates_learn_from_what_finished_and_settle(tmp_path, table, had):
+    """The pipeline takes 1.5 times what its table says, on the vCPUs that its job had."""
     db = SQLiteStateDB(path=str(tmp_path / "state.db"))
-    cluster = SimpleNamespace(vcpus_per_workset=32)
+    cluster = LocalCluster(cluster_name="c", vcpus_per_workset=32, work_folder=str(tmp_path))
 
     async def call(function, *arguments):
         return function(*arguments)
 
     here = SimpleNamespace(db=db, call=call, watch=lambda _: SimpleNamespace(cluster=cluster))
-    truth = estimate(SPEC, TABLE, SIZES).vcpu_hours * 1.5
+    truth = estimate(SPEC, table, SIZES).vcpu_hours * 1.5
     errors = []
     for n in range(8):
-        expected = estimate(SPEC, TABLE, SIZES, correction(db.estimate_ratios("germline")))
+        expected = estimate(SPEC, table, SIZES, correction(db.estimate_ratios("germline")))
         errors.append(abs(expected.vcpu_hours / truth - 1))
-        await _learn(here, finished(f"w{n}", truth / 32, expected))
+        await _learn(here, finished(f"w{n}", truth / had, expected))
     assert errors[:3] == pytest.approx([1 / 3] * 3)
     assert errors[3:] == pytest.approx([0] * 5, abs=1e-3)
     assert db.estimate_ratios("rna-seq") == (), "each pipeline for itself"
