@@ -177,7 +177,8 @@ class Fit:
             for name, unit in ASKED.items()
             if getattr(needs, name)
         ]
-        together = f"no partition gives all of {', '.join(text for *_, text in sizes)}"
+        unsaid = [f"its {name}_per_workset" for name in self._unsaid if not getattr(needs, name)]
+        together = ", ".join([*(text for *_, text in sizes), *unsaid])
         return [
             (self._allowed(record), place),
             *((self._with(self._gives[name].mask(of)), f"needs {t}") for of, name, t in sizes),
@@ -187,7 +188,7 @@ class Fit:
             ),
             (self._open, "takes no worksets (limit 0)"),
             (self._ever, self._never),
-            (self._with(self._places_of(needs)), together),
+            (self._with(self._places_of(needs)), f"no partition gives all of {together}"),
         ]
 
     def _allowed(self, record: WorksetRecord) -> int:
