@@ -261,6 +261,8 @@ def test_what_ran_out_of_time_gets_as_much_more_as_the_settings_allow(site, real
     site.configure()
     site.add("slow", 40)
     limits = {"time_limit_minutes": 5, "retry_factor": 10, "max_time_limit_minutes": 7}
+    # it leaves no marker, and its folder is on this machine; Slurm looks at limits twice a minute
+    limits["files_late_seconds"] = 3
     site.configure(overrides={"clusters": [cluster(site, real, **limits)]})
     poller = site.poller()
     site.until(lambda: site.running() == {"slow"})
