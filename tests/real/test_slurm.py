@@ -246,7 +246,8 @@ def test_a_job_that_hears_no_signal_is_killed_when_its_grace_is_over(two, tmp_pa
 
 def test_cancelling_ends_a_running_job_and_seals_a_waiting_one(cluster, tmp_path):
     cluster.submit(spec("long", 1, ("run", ("sleep", "600"))))
-    until(cluster, "long.a1", lambda status: status.phase is Phase.RUNNING and status.steps)
+    begun = Path(cluster.job_dir("long.a1"), "run.start")
+    until(cluster, "long.a1", lambda status: status.phase is Phase.RUNNING and begun.exists())
     cluster.cancel("long.a1")
     status = until(cluster, "long.a1")
     assert status.failed_step == "run" and status.steps[-1].exit_code == 143, status
