@@ -17,12 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blocks.clusters import SlurmCluster, SubmitUncertain
+from blocks.clusters.slurm.sbatch import sbatch
 from blocks.clusters.slurm.script import job_script, submit_shell
 from blocks.clusters.slurm.transport import LocalTransport
 from tests import slurm
 from worksets.errors import ClusterRefused, ClusterUnreachable, ConfigurationError, ErrorCategory
 from worksets.jobs import JobSpec, Manifest, Phase, StepCommand
-from worksets.record import State, Step
+from worksets.record import Estimates, State, Step
 from worksets.spec import is_identifier, parse_spec
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -366,9 +367,8 @@ def submit_and_die(cluster, job, after_s):
         f"{folder}/steps": " ".join(step.step.value for step in job.steps),
         f"{folder}/job.sh": job_script(job, folder.rpartition("/")[0], paths.work_dir),
     }
-    shell = submit_shell(
-        [folder, paths.inputs, paths.results], files, folder, cluster._sbatch(job, folder)
-    )
+    line = sbatch(job.name, folder, cluster.request(Estimates()), "", "", {})
+    shell = submit_shell([folder, paths.inputs, paths.results], files, folder, line)
     process = subprocess.Popen(
         ["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
