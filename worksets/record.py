@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from worksets.errors import ErrorCategory
 
@@ -137,15 +130,6 @@ class Estimates(Stored):
     correction: float = Field(
         1.0, gt=0, description="in vcpu_hours: how much longer finished worksets took than expected"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_a_release_before(cls, data: Any, info: ValidationInfo) -> Any:
-        """Before jobs were sized, 1 stood for a pipeline that says nothing."""
-        stored = info.mode == "json" and isinstance(data, dict)
-        if stored and "minutes" not in data and data.get("vcpus") == 1:
-            return {**data, "vcpus": 0}
-        return data
 
     @property
     def duration_hours(self) -> float:

@@ -45,15 +45,6 @@ def test_a_retry_of_release_0_1_goes_on_where_it_stood(tmp_path):
     assert db.restore("retrying", "delivered again").lineage == 1
 
 
-def test_a_record_of_before_jobs_were_sized_has_what_its_cluster_gives():
-    """Its job had that, and one that is still to be begun is not squeezed onto one CPU."""
-    text = OLD["complete"]["json"].replace('"vcpus":2', '"vcpus":1')
-    old = WorksetRecord.model_validate_json(text).estimates
-    assert (old.vcpus, old.minutes, old.memory_gb) == (0, 0, 8.0)
-    now = old.model_copy(update={"vcpus": 1})
-    assert type(now).model_validate_json(now.model_dump_json()).vcpus == 1, "one that says so"
-
-
 def put(db, workset_id, text):
     """Write a record's text past the product, as another release would."""
     with sqlite3.connect(db.path) as file:
