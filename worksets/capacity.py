@@ -29,6 +29,7 @@ class ClusterView(Frozen):
     max_concurrent_worksets: int = Field(ge=0)
     vcpus_per_workset: int = Field(1_000_000, ge=1)
     memory_gb_per_workset: float = Field(1e9, gt=0)
+    minutes_per_workset: int = Field(0, ge=0, description="time limit; 0: none")
     reference_genomes: frozenset[str] = Field(frozenset(), description="empty: all are there")
     region: str = Field("", description="where it is; empty: unknown, and no transfer is counted")
     price_per_vcpu_hour: float = Field(0.0, ge=0, description="US dollars; 0: it costs nothing")
@@ -49,13 +50,22 @@ class ClusterView(Frozen):
             ),
         )
 
+    @property
+    def minutes_unsaid(self) -> float:
+        """The time limit of a workset that asks for none: at most the longest that there is."""
+        return min(self.minutes_per_workset, max(place.minutes for place in self.offers))
+
     def vcpus_of(self, needs: Estimates) -> int:
         """vCPUs that a job of such a workset has there."""
         return needs.vcpus or self.vcpus_per_workset
 
     def price_of(self, needs: Estimates) -> float:
         """US dollars a vCPU-hour of such a workset there: of the cheapest place that takes it."""
-        otherwise = JobRequest(vcpus=self.vcpus_per_workset, memory_gb=self.memory_gb_per_workset)
+        otherwise = JobRequest(
+            vcpus=self.vcpus_per_workset,
+            memory_gb=self.memory_gb_per_workset,
+            minutes=int(self.minutes_unsaid) or None,
+        )
         asked, offers = first_of(needs, otherwise), self.offers
         place = next((place for place in offers if place.holds(asked)), offers[0])
         return place.price_per_vcpu_hour
@@ -101,6 +111,7 @@ class Fit:
             "memory_gb": self.where(
                 p.memory_gb >= c.memory_gb_per_workset for c, _, p in self._places
             ),
+            "minutes": self.where(p.minutes >= c.minutes_unsaid for c, _, p in self._places),
         }
         self._clusters_of: dict[int, int] = {}
         self._prices_of: dict[int, tuple[float, ...]] = {}
@@ -177,7 +188,9 @@ class Fit:
             for name, unit in ASKED.items()
             if getattr(needs, name)
         ]
-        unsaid = [f"its {name}_per_workset" for name in self._unsaid if not getattr(needs, name)]
+        unsaid = [
+            f"its {name}_per_workset" for name in ("vcpus", "memory_gb") if not getattr(needs, name)
+        ]
         together = ", ".join([*(text for *_, text in sizes), *unsaid])
         return [
             (self._allowed(record), place),

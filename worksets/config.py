@@ -170,7 +170,11 @@ class Pipeline(_Config):
         "memory_gb_per_workset",
     )
     memory_gb_per_gb: float = Field(
-        0.0, ge=0, le=1000, description="and for each GB of the largest sample's FASTQ files, GB"
+        0.0,
+        ge=0,
+        le=1000,
+        description="and for each GB of the largest sample's FASTQ files, GB; without memory_gb "
+        "1 GB besides",
     )
     minutes: int = Field(
         0,

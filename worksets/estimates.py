@@ -45,10 +45,12 @@ def estimate(
         + pipeline.vcpu_hours_per_sample * len(spec.samples)
         + pipeline.vcpu_hours_per_coverage * coverage
     )
+    # a program needs memory of its own, however small its files are
+    base_gb = pipeline.memory_gb or (1.0 if pipeline.memory_gb_per_gb else 0.0)
     minutes = pipeline.minutes + pipeline.minutes_per_gb * sum(gb)
     return Estimates(
         vcpus=pipeline.vcpus,
-        memory_gb=pipeline.memory_gb + pipeline.memory_gb_per_gb * max(gb),
+        memory_gb=base_gb + pipeline.memory_gb_per_gb * max(gb),
         minutes=min(ceil(minutes), MAX_MINUTES),
         gpus=pipeline.gpus,
         scratch_gb=pipeline.scratch_gb + pipeline.scratch_gb_per_gb * sum(gb),

@@ -90,17 +90,24 @@ def request(
     """What an attempt asks for, after so many that ran out of memory, and of time.
 
     Never less than the first attempt, and more than a ceiling gives only where none gives as much
-    as the first needs: its cluster will say what is wrong with that.
+    as the first needs: its cluster will say what is wrong with that. A time limit that nobody has
+    asked for is at most the longest that there is.
     """
+    ceilings = by_price(ceilings)
+    longest = max((place.minutes for place in ceilings), default=float("inf"))
+    if otherwise.minutes is not None and otherwise.minutes > longest >= 1:
+        otherwise = otherwise.model_copy(update={"minutes": int(longest)})
     first = first_of(needs, otherwise)
     memory = grown(first.memory_gb, growth.factor**out_of_memory, growth.max_memory_gb)
     minutes = first.minutes
     if minutes is not None:
         minutes = round(grown(minutes, growth.factor**out_of_time, growth.max_minutes))
     asked = first.model_copy(update={"memory_gb": memory, "minutes": minutes})
-    enough = [ceiling for ceiling in by_price(ceilings) if ceiling.holds(first)]
+    enough = [ceiling for ceiling in ceilings if ceiling.holds(first)]
     if not enough:
-        return asked
+        # of places that are named none other is taken, whatever the cluster's own default is
+        there = asked.partition or (ceilings[-1].partition if ceilings else "")
+        return asked.model_copy(update={"partition": there})
     best = next((ceiling for ceiling in enough if ceiling.holds(asked)), None)
     if best is None:
         best = max(

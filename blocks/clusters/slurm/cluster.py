@@ -312,7 +312,10 @@ class SlurmCluster(Cluster):
 
     def capacity(self) -> int | None:
         """By `sinfo`: what the nodes that take jobs could hold, less what others run there."""
-        named = [one.name for one in self.partitions] or [self.partition] * bool(self.partition)
+        # Slurm takes several names in `partition`, too, and chooses among them itself
+        named = [one.name for one in self.partitions] or list(
+            filter(None, self.partition.split(","))
+        )
         # a partition that is named is shown though it is hidden; both options are too much
         sinfo = join((*SINFO, *(["-p", ",".join(named)] if named else ["-a"])))
         ours = join(("squeue", "-h", "-a", "--me", "-t", "R,CG", "-o", "%j"))
@@ -327,18 +330,22 @@ class SlurmCluster(Cluster):
                 shell = f"scontrol -a show partition {quote(name)} 2>&1 || :"
                 never.append(no_nodes(name, self._ask("scontrol", shell)))
         self._never = "; ".join(filter(None, never))
-        self._heard = {name: sizes_of(nodes, name) for name in named or [""]} if nodes else None
+        heard = {one.name: sizes_of(nodes, one.name) for one in self.partitions}
+        self._heard = (heard or {self.partition: sizes_of(nodes)}) if nodes else None
         found = room(nodes, self.vcpus_per_workset, self.memory_gb_per_workset)
         return min(found.room, found.free + running)
 
     def _ceilings(self) -> tuple[Ceiling, ...]:
-        said = self.partitions or [
-            Partition.model_construct(
-                name=self.partition,
-                max_vcpus=self.max_vcpus,
-                max_memory_gb=self.max_memory_gb,
-                max_minutes=self.max_time_limit_minutes,
+        ours = {
+            "max_vcpus": self.max_vcpus,
+            "max_memory_gb": self.max_memory_gb,
+            "max_minutes": self.max_time_limit_minutes,
+        }
+        said = [
+            one.model_copy(
+                update={key: _least(getattr(one, key), bound) for key, bound in ours.items()}
             )
+            for one in self.partitions or [Partition.model_construct(name=self.partition)]
         ]
         heard = self._heard
         if heard is not None and self.qos:
@@ -380,7 +387,12 @@ class SlurmCluster(Cluster):
         """See `Cluster`; also why no workset can ever fit, as far as its nodes were heard of."""
         zone = re.match(r"[a-z]+(-[a-z]+)+-[0-9]+", self.availability_zone)
         region = self.region or (zone[0] if zone else "")
-        changes = {"never": self._never, "region": region, "ceilings": self._ceilings()}
+        changes: dict[str, Any] = {
+            "never": self._never,
+            "region": region,
+            "ceilings": self._ceilings(),
+            "minutes_per_workset": self.time_limit_minutes,
+        }
         return super().view().model_copy(update=changes)
 
     def cancel(self, name: str, *, for_good: bool = True) -> None:
@@ -458,3 +470,8 @@ def _why_not(what: str, done: Result) -> WorksetError:
             return ResourceError(f"{what}: {said}; make room in the cluster's work_folder")
         return ConfigurationError(f"{what}: {said}; check the cluster's work_folder and its owner")
     return refusal(what, said)
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    """The smaller of two bounds; None: no bound."""
+    return min((bound for bound in (one, other) if bound is not None), default=None)

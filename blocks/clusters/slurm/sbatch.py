@@ -26,15 +26,19 @@ def sbatch(
 ) -> list[str]:
     """The command for the script `folder`/job.sh. The site's own `options` stand before what a
     pipeline asks for."""
+    gres = options.get("gres", "").split(",")
+    ours = asked.gpus and "gpus" not in options and not any(g.startswith("gpu") for g in gres)
+    if ours:
+        options = {**options, "gres": ",".join([*filter(None, gres), f"gpu:{asked.gpus}"])}
     asks = {
         "partition": asked.partition,
         "account": account,
         "qos": qos,
         "time": str(asked.minutes or ""),
         "cpus-per-task": str(asked.vcpus),
-        "mem": f"{round(asked.memory_gb * 1000)}M",
+        # 0 would be all that its node has
+        "mem": f"{max(round(asked.memory_gb * 1000), 1)}M",
         "tmp": f"{round(asked.scratch_gb * 1000)}M" if asked.scratch_gb else "",
-        "gres": f"gpu:{asked.gpus}" if asked.gpus and "gpus" not in options else "",
         "job-name": name,
         "output": f"{folder}/slurm.log",
     }

@@ -15,7 +15,7 @@ from blocks.clusters.slurm.nodes import Room, parse_nodes
 from blocks.clusters.slurm.nodes import room as room_of
 from blocks.clusters.slurm.states import ENDED
 from tests.blocks.clusters.slurm.test_states import ACTIVE
-from worksets.capacity import Limits
+from worksets.capacity import Fit, Limits
 from worksets.costs import PlacementPolicy
 from worksets.errors import (
     ClusterRefused,
@@ -378,3 +378,37 @@ def test_nodes_are_asked_for_by_the_partitions_that_jobs_go_to(fake):
     default.capacity()
     assert (fake.bin / "sinfo.log").read_text().splitlines()[-1] == f"-h -N -o {form} -a"
     assert {place.vcpus for place in default.view().ceilings} == {4}
+
+
+def test_a_time_limit_that_nobody_asked_for_is_the_longest_that_there_is(fake):
+    """Else the job would go to Slurm's default partition, which is none of those that are named."""
+    lines = (
+        "n1|64000|idle|0/16/0/16|spot|4:00:00|0|(null)\n"
+        "n2|64000|idle|0/16/0/16|large|12:00:00|0|(null)\n"
+    )
+    fake.says("sinfo", lines)
+    both = [{"name": "spot", "price_per_vcpu_hour": 1}, {"name": "large", "price_per_vcpu_hour": 3}]
+    fields = {"partitions": both, "time_limit_minutes": 1440, "max_vcpus": 8}
+    cluster = SlurmCluster(**{**fake.cluster.model_dump(), **fields})
+    cluster.capacity()
+    asked = cluster.request(Estimates(vcpus=4, memory_gb=8))
+    assert (asked.partition, asked.minutes) == ("large", 720)
+    view = cluster.view()
+    assert view.price_of(Estimates(vcpus=4)) == 3, "and that is its price"
+    assert Fit([view]).prices(Estimates(vcpus=4)) == (3,)
+    assert {place.vcpus for place in view.ceilings} == {8}, "the cluster's own bound counts, too"
+
+
+def test_several_names_in_partition_are_slurms_own_choice(fake):
+    lines = (
+        "n1|64000|idle|0/16/0/16|main|4:00:00|0|(null)\n"
+        "n2|128000|idle|0/16/0/16|long|infinite|0|(null)\n"
+    )
+    fake.says("sinfo", lines, then='echo "$@" >> "$0.log"')
+    cluster = fake.cluster.model_copy(
+        update={"partition": "main,long", "memory_gb_per_workset": 64.0}
+    )
+    assert cluster.capacity() == 3 and cluster.view().never == ""
+    assert (fake.bin / "sinfo.log").read_text().split()[-1] == "main,long"
+    asked = cluster.request(Estimates(memory_gb=128))
+    assert (asked.partition, asked.memory_gb) == ("main,long", 128)

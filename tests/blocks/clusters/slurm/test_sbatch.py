@@ -29,8 +29,8 @@ def test_what_is_not_asked_for_is_not_said():
 def test_all_that_is_asked_for_is_said():
     assert options(ALL, "lab", "fast") == [
         "--partition=long", "--account=lab", "--qos=fast", "--time=90", "--cpus-per-task=4",
-        "--mem=62259M", "--tmp=1500M", "--gres=gpu:2", "--job-name=w.a1",
-        "--output=/jobs/a1/slurm.log",
+        "--mem=62259M", "--tmp=1500M", "--job-name=w.a1", "--output=/jobs/a1/slurm.log",
+        "--gres=gpu:2",
     ]  # fmt: skip
 
 
@@ -47,4 +47,7 @@ def test_the_sites_word_stands_before_a_pipelines():
     assert "--gres=gpu:a100:1" in said and "--gres=gpu:2" not in said
     assert "--tmp=9G" in said and "--tmp=1500M" not in said
     assert "--exclusive" in said and "--comment=a b=c" in said
+    assert "--gres=lustre:1,gpu:2" in options(ALL, gres="lustre:1")
+    tiny = JobRequest(vcpus=1, memory_gb=0.0001)
+    assert "--mem=1M" in options(tiny), "0 would be all of the node's"
     assert not any(each.startswith("--gres") for each in options(ALL, gpus="2"))
