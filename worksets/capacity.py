@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import Field
 
 from worksets.record import Estimates, Frozen, WorksetRecord
-from worksets.requests import Ceiling, JobRequest, by_price, first_of
+from worksets.requests import Ceiling, JobRequest, by_price, first_within
 from worksets.texts import few
 
 ASKED: Final = {
@@ -64,9 +64,10 @@ class ClusterView(Frozen):
         otherwise = JobRequest(
             vcpus=self.vcpus_per_workset,
             memory_gb=self.memory_gb_per_workset,
-            minutes=int(self.minutes_unsaid) or None,
+            minutes=self.minutes_per_workset or None,
         )
-        asked, offers = first_of(needs, otherwise), self.offers
+        offers = self.offers
+        asked = first_within(needs, otherwise, offers)
         place = next((place for place in offers if place.holds(asked)), offers[0])
         return place.price_per_vcpu_hour
 
@@ -146,7 +147,15 @@ class Fit:
 
     def _places_of(self, needs: Estimates) -> int:
         """The places that give all that it needs, whichever clusters they are of."""
-        return reduce(and_, (self._giving(name, getattr(needs, name)) for name in ASKED))
+        rest = reduce(
+            and_, (self._giving(name, getattr(needs, name)) for name in ASKED if name != "minutes")
+        )
+        all_ = rest & self._giving("minutes", needs.minutes)
+        if needs.minutes or all_ == rest:
+            return all_
+        # a time limit that nobody has asked for rules out no cluster: its job gets the longest
+        short = self._with(rest) & ~self._with(all_)
+        return all_ | rest & self.where(bool(short >> n & 1) for _, n, _ in self._places)
 
     def _giving(self, name: str, need: float) -> int:
         """The places that give so much of this; where nothing is said, as much as they should."""

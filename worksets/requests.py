@@ -79,6 +79,21 @@ def first_of(needs: Estimates, otherwise: JobRequest) -> JobRequest:
     )
 
 
+def first_within(
+    needs: Estimates, otherwise: JobRequest, ceilings: Iterable[Ceiling]
+) -> JobRequest:
+    """The same; a time limit that nobody has asked for is at most the longest that there is where
+    all the rest is given."""
+    first = first_of(needs, otherwise)
+    if needs.minutes or first.minutes is None:
+        return first
+    rest = first.model_copy(update={"minutes": None})
+    longest = max((p.minutes for p in ceilings if p.holds(rest)), default=float("inf"))
+    if first.minutes > longest >= 1:
+        return first.model_copy(update={"minutes": int(longest)})
+    return first
+
+
 def request(
     needs: Estimates,
     otherwise: JobRequest,
@@ -94,10 +109,7 @@ def request(
     asked for is at most the longest that there is.
     """
     ceilings = by_price(ceilings)
-    longest = max((place.minutes for place in ceilings), default=float("inf"))
-    if otherwise.minutes is not None and otherwise.minutes > longest >= 1:
-        otherwise = otherwise.model_copy(update={"minutes": int(longest)})
-    first = first_of(needs, otherwise)
+    first = first_within(needs, otherwise, ceilings)
     memory = grown(first.memory_gb, growth.factor**out_of_memory, growth.max_memory_gb)
     minutes = first.minutes
     if minutes is not None:

@@ -42,7 +42,8 @@ times = st.integers(0, 4)
 
 @given(needs, places, growths, times, times)
 def test_never_less_than_the_first_and_within_a_place_that_gives_it(needs, places, growth, m, t):
-    longest = max((place.minutes for place in places), default=float("inf"))
+    rest = first_of(needs, UNSAID).model_copy(update={"minutes": None})
+    longest = max((place.minutes for place in places if place.holds(rest)), default=float("inf"))
     unsaid = UNSAID.model_copy(update={"minutes": int(min(UNSAID.minutes, longest))})
     first, asked = first_of(needs, unsaid), request(needs, UNSAID, places, growth, m, t)
     assert not places or asked.partition in {place.partition for place in places}

@@ -15,7 +15,7 @@ from blocks.clusters.slurm.nodes import Room, parse_nodes
 from blocks.clusters.slurm.nodes import room as room_of
 from blocks.clusters.slurm.states import ENDED
 from tests.blocks.clusters.slurm.test_states import ACTIVE
-from worksets.capacity import Fit, Limits
+from worksets.capacity import Fit, Limits, misfit
 from worksets.costs import PlacementPolicy
 from worksets.errors import (
     ClusterRefused,
@@ -380,6 +380,13 @@ def test_nodes_are_asked_for_by_the_partitions_that_jobs_go_to(fake):
     assert {place.vcpus for place in default.view().ceilings} == {4}
 
 
+def waiting(estimates):
+    return WorksetRecord(
+        workset_id="w", customer_id="c", location="file:///w", created_at=NOW, updated_at=NOW,
+        estimates=estimates,
+    )  # fmt: skip
+
+
 def test_a_time_limit_that_nobody_asked_for_is_the_longest_that_there_is(fake):
     """Else the job would go to Slurm's default partition, which is none of those that are named."""
     lines = (
@@ -396,6 +403,12 @@ def test_a_time_limit_that_nobody_asked_for_is_the_longest_that_there_is(fake):
     view = cluster.view()
     assert view.price_of(Estimates(vcpus=4)) == 3, "and that is its price"
     assert Fit([view]).prices(Estimates(vcpus=4)) == (3,)
+    fake.says("sinfo", lines.replace("n1|64000", "n1|99000"))
+    cluster.capacity()
+    asked, large = cluster.request(Estimates(memory_gb=99)), Estimates(memory_gb=99)
+    assert (asked.partition, asked.minutes) == ("spot", 240), "the longest that has the memory"
+    assert cluster.view().price_of(large) == Fit([cluster.view()]).prices(large)[0] == 1
+    assert misfit(waiting(large), cluster.view()) == ""
     assert {place.vcpus for place in view.ceilings} == {8}, "the cluster's own bound counts, too"
 
 
