@@ -104,16 +104,17 @@ async def _cycles(here: Host, launcher: Launcher, stop: Stop) -> Ran:
         next_full = time.monotonic() + here.config.poll_interval_seconds
         while not launcher.poll.asked_to_look:
             elapsed = time.monotonic() - began
-            # a poll that ends first starts what its looks find
+            # a poll that ends first starts what its looks find, and have found
             looks_s = discovery.looks_for_s() if stop.bounded else 0.0
-            if launcher.poll.over or looks_s <= 0:
+            planned = looks_s <= 0 and not (discovery.news and launcher.wake.is_set())
+            if launcher.poll.over or planned:
                 ran.error = ran.error or discovery.error
                 if launcher.poll.over or stop.after_cycle(ran.cycles, elapsed):
                     return ran
                 if stop.until_done and ran.error is None and await _nothing_left(here, launcher):
                     return ran
             left = min(next_full - time.monotonic(), stop.time_left(elapsed))
-            if left <= 0 and looks_s <= 0:
+            if left <= 0 and planned:
                 break
             # what has broken off a full cycle, only a full one puts right
             broken = ran.error

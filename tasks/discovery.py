@@ -36,6 +36,8 @@ class Discovery:
         on their way, or they are stuck and the settings have changed."""
         self.to_refuse: set[str] = set()
         """Worksets whose validation is to say what is wrong with them."""
+        self.news = False
+        """Whether a look has ended that woke, and no plan was made since."""
         self._wake = wake
         self.tell_of_every_look = False
         """Whether a look that has found nothing wakes, too: a poll with an end waits for it."""
@@ -70,6 +72,7 @@ class Discovery:
         if (error := look.exception()) is not None:
             run_log().error("%s broke off: %s", look.get_name(), error, exc_info=error)
         elif look.result() or self.tell_of_every_look:
+            self.news = True
             self._wake()
 
     def looks_for_s(self) -> float:

@@ -114,6 +114,7 @@ class Launcher:
 
     async def cycle(self) -> None:
         """Plan, and start what has a free slot."""
+        self.discovery.news = False
         ready = {record.workset_id: record for record in await self.here.call(self.here.db.ready)}
         self._ready = list(ready.values())
         self._stop_cancelled(ready.values())

@@ -49,7 +49,7 @@ SETTINGS = {
                     "{reference_genome}", "{attempt}"],
         },
         "sleeps": {"run": ["sh", "-c", "sleep 3; echo done > $0/done", "{results}"]},
-        "long": {"run": ["sleep", "60"]},
+        "long": {"run": ["sleep", "600"]},
         "bad-data": {"run": ["sh", "-c", "echo 'reads differ in length' >&2; exit 65"]},
         "unlucky": {"run": ["sh", "-c", "exit 75"]},
         "nothing": {"run": ["true"]},
@@ -287,8 +287,17 @@ async def test_what_a_workset_will_take_is_reckoned_from_the_pipelines_table(her
     assert unseen.failed_step == "stage", "without validation it is the job that misses the file"
 
 
-async def test_what_was_stuck_starts_when_the_pipeline_asks_for_less(here):
-    """As `queue` says: needs … GB; change what the pipeline needs."""
+@pytest.mark.parametrize("pause_s", [0, 1])
+async def test_what_was_stuck_starts_when_the_pipeline_asks_for_less(here, monkeypatch, pause_s):
+    """As `queue` says: needs … GB; change what the pipeline needs.
+
+    The look at its folder may end before the poll asks whether anything is left to do.
+    """
+
+    async def rename(started):
+        await asyncio.sleep(pause_s)
+
+    monkeypatch.setattr("flows.poll_worksets.rename_poll", rename)
     small = clusters({"cluster_name": "a", "memory_gb_per_workset": 8})
 
     def needing(gb):
