@@ -1,5 +1,7 @@
 """What more than one folder of tests needs."""
 
+import os
+
 import hypothesis
 import pytest
 
@@ -22,6 +24,15 @@ def pytest_collection_modifyitems(items):
     order = {f"tests/real/{name}.py": n for n, name in enumerate(SLOWEST)}
     order |= {f"tests/simulation/{name}.py": n for n, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
+
+
+def pytest_runtest_logreport(report):
+    """Write to the file FOR_ROOT, if there is one, what root alone can test: a test a line."""
+    if "PYTEST_XDIST_WORKER" in os.environ or services.ROOT_ONLY not in str(report.longrepr):
+        return
+    if for_root := os.environ.get("FOR_ROOT"):
+        with open(for_root, "a") as lines:
+            print(report.nodeid, file=lines)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 REAL = Path(__file__).parents[1] / ".real"
+ROOT_ONLY = "can be started by root only; run the tests as root to have it"
 
 
 def need(there, what):
@@ -28,7 +29,7 @@ def need(there, what):
 def need_root(what):
     """Skip a test whose real component only root can start; REQUIRE_REAL=1 cannot change that."""
     if os.geteuid() != 0:
-        pytest.skip(f"{what} can be started by root only; run the tests as root to have it")
+        pytest.skip(f"{what} {ROOT_ONLY}")
 
 
 def free_port():

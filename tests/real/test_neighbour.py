@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from local import postgres, server
+from tests import services
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -30,7 +31,6 @@ async def main():
         print("events", type(events).__name__)
 asyncio.run(main())
 """
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +142,8 @@ def as_nobody(action):
         return answer.read().decode()
 
 
-@needs_root
 def test_another_user_can_neither_read_the_password_nor_reach_postgresql(running):
+    services.need_root("A process of another user")
     socket_file = str(socket_folder(running) / ".s.PGSQL.5432")
     way = socket.socket(socket.AF_UNIX)
     assert as_nobody(Path("/").stat) == "done"
