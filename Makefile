@@ -51,7 +51,7 @@ types: $(STAMP).dev
 # The real components, where they can be had; PostgreSQL comes as a wheel.
 REAL := .real
 real: $(REAL)/dynamodb/DynamoDBLocal.jar $(REAL)/snakemake/.installed
-	@missing=""; \
+	@missing=""; PATH="$$PATH:/usr/sbin"; \
 	command -v chromium >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
 	command -v tmux >/dev/null || missing="$$missing tmux"; \
 	command -v slurmctld >/dev/null || missing="$$missing slurmctld slurmd slurm-client munge"; \

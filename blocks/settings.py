@@ -8,9 +8,11 @@ from blocks.strict import StrictBlock
 from worksets.config import Customer, Name, Pipeline, ProcessorConfig
 from worksets.diagnosis import LogPattern
 from worksets.errors import ConfigurationError
+from worksets.estimates import least_of
 from worksets.keeping import Keep
 from worksets.leases import LEASE_S, LONGEST_LEASE_S, SHORTEST_LEASE_S
 from worksets.placement import ClusterView, Limits, PlacementPolicy
+from worksets.record import Estimates
 from worksets.texts import few
 from worksets.uris import Uri, lies_below
 
@@ -95,6 +97,11 @@ class WorksetSettings(StrictBlock):
         if self.default_customer and self.default_customer not in self.customers:
             raise ValueError(f"default_customer {self.default_customer} is not among customers")
         return self
+
+    @property
+    def least_needs(self) -> tuple[Estimates, ...]:
+        """What the smallest workset of each pipeline needs."""
+        return tuple({least_of(pipeline) for pipeline in self.pipelines.values()})
 
     def limits(self, config: ProcessorConfig, clusters: list[ClusterView]) -> Limits:
         """Every limit in force, for the state DB's admission and Prefect's tags alike."""

@@ -169,14 +169,17 @@ def _results(site: Site) -> Iterator[Finding]:
 
 def _clusters(site: Site) -> Iterator[Finding]:
     drained = site.db.drained(cluster.cluster_name for cluster in site.clusters)
+    unsaid = any(not (one.vcpus and one.memory_gb) for one in site.settings.least_needs)
     for cluster in site.clusters:
         name = f"cluster {cluster.cluster_name}"
         try:
-            room = site.cluster(cluster.cluster_name).capacity()
+            asked = site.cluster(cluster.cluster_name)
+            room = asked.capacity(site.settings.least_needs)
+            remarks = asked.remarks()
         except WorksetError as error:
             yield Finding(name, False, line(str(error)), "see docs/life-cycle.md")
             continue
-        view = cluster.view()
+        view = asked.view()
         gives = f"{view.vcpus_per_workset} vCPUs and {view.memory_gb_per_workset:g} GB a workset"
         if view.never:
             yield Finding(name, False, f"nothing can run there: {view.never}", "correct its block")
@@ -185,11 +188,17 @@ def _clusters(site: Site) -> Iterator[Finding]:
             yield Finding(name, False, f"takes nothing new: {why}", remedy)
         elif view.unavailable:
             yield Finding(name, False, f"takes nothing new: {view.unavailable}", "see its settings")
+        elif unsaid and not view.holds_unsaid:
+            told = f"no node of it has {gives}: of pipelines that say nothing it takes no workset"
+            remedy = "lower vcpus_per_workset or memory_gb_per_workset"
+            yield Finding(name, False, told, remedy)
         else:
             told = "no bound of its own" if room is None else f"room for {room}"
             yield Finding(
                 name, room != 0, f"answers; {told}; {gives}", "are its nodes up and idle?"
             )
+        for remark in remarks:
+            yield Finding(name, False, remark, "correct its block")
         folder = getattr(cluster, "work_folder", "")
         if getattr(cluster, "_block_type_slug", "") == "local-cluster" and folder:
             yield _writable(f"work folder of {cluster.cluster_name}", Path(folder))

@@ -144,7 +144,7 @@ def queue(*, common: Common = COMMON) -> int:
 
 
 def _queue(site: Site) -> tuple[list[overview.Row], overview.Row]:
-    records, views, now = site.db.list_worksets(UNFINISHED), site.views(), site.db.now()
+    records, views, now = site.db.list_worksets(UNFINISHED), site.views_of_now(), site.db.now()
     settings = site.settings
     limits = site.limits(views)
     rows = overview.queue(records, views, limits, settings.weights, settings.placement, now)
@@ -167,7 +167,7 @@ def clusters(
     if ask:
         for row in rows:
             try:
-                room = site.cluster(row["cluster"]).capacity()
+                room = site.cluster(row["cluster"]).capacity(site.settings.least_needs)
                 row["room"] = "no bound of its own" if room is None else room
             except WorksetError as error:
                 row["room"] = f"no answer: {line(str(error), 200)}"

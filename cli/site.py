@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
+from time import monotonic
 from typing import Final
 
 from blocks.clusters import Cluster
 from blocks.settings import WorksetSettings
 from blocks.state_db import WorksetStateDB
-from worksets.capacity import ClusterView, Limits
-from worksets.errors import ConfigurationError
+from worksets.capacity import NOT_HEARD, ClusterView, Limits
+from worksets.errors import ConfigurationError, WorksetError
 from worksets.health import Health
 from worksets.record import WorksetRecord
 
 VARIABLE: Final = "WORKSETS_SETTINGS"
 BLOCK: Final = "default"
+ANSWER_S: Final = 5.0
+"""Seconds for which a command waits for what clusters say of their nodes."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,33 @@ class Site:
             trouble = trouble or health.get(name, Health()).trouble
             found.append(view.model_copy(update={"unavailable": trouble}) if trouble else view)
         return found
+
+    def views_of_now(self) -> list[ClusterView]:
+        """The same, after asking those that must say what their nodes have; a few seconds."""
+        health, needs = self.health(), self.settings.least_needs
+
+        def hear(cluster: Cluster) -> None:
+            with suppress(WorksetError):
+                self.cluster(cluster.cluster_name).capacity(needs)
+
+        # one that does not answer must not keep the command
+        asking = [
+            Thread(target=hear, args=[cluster], daemon=True)
+            for cluster in self.clusters
+            if not cluster.heard and not health.get(cluster.cluster_name, Health()).trouble
+        ]
+        for thread in asking:
+            thread.start()
+        deadline = monotonic() + ANSWER_S
+        for thread in asking:
+            thread.join(max(0.0, deadline - monotonic()))
+        silent = {cluster.cluster_name for cluster in self.clusters if not cluster.heard}
+        return [
+            view.model_copy(update={"unavailable": view.unavailable or NOT_HEARD})
+            if view.name in silent and not view.never
+            else view
+            for view in self.views()
+        ]
 
     def limits(self, views: Iterable[ClusterView]) -> Limits:
         return self.settings.limits(self.settings.processor, list(views))

@@ -21,6 +21,7 @@ from host.places import Places
 from host.telling import Telling
 from host.threads import LooseThreads, P, T, Threads
 from worksets.announcements import Announcement
+from worksets.capacity import NOT_HEARD
 from worksets.config import ProcessorConfig
 from worksets.delivery import Seen
 from worksets.errors import ConfigurationError, DataError, Refused
@@ -79,6 +80,8 @@ class Host:
             elif room == 0 and not view.never:
                 no_room = "no node of it takes jobs now, or others have them all"
                 view = view.model_copy(update={"unavailable": view.unavailable or no_room})
+            elif not watch.cluster.heard and not view.never:
+                view = view.model_copy(update={"unavailable": NOT_HEARD})
             elif room is not None and room < view.max_concurrent_worksets:
                 view = view.model_copy(update={"max_concurrent_worksets": room})
             views.append(view)
@@ -128,6 +131,8 @@ class Host:
                 # only then: what a cluster has seen of its jobs must outlive this look
                 old, known.cluster = known.cluster, cluster
                 await close_cluster(old)
+        for watch in self.watches.values():
+            watch.needs = self.settings.least_needs
         # one that left the settings is still watched for what runs there, but not placed on
         self.placeable = frozenset(found)
         self.drained = await self.call(self.db.drained, sorted(found))
@@ -143,7 +148,9 @@ class Host:
         looks = [asyncio.ensure_future(watch.look()) for watch in watches]
         if looks:
             # one that takes its time is used as it was last seen, if it ever was
-            unheard = any(watch.health.heard_at is None for watch in watches)
+            unheard = any(
+                watch.health.heard_at is None or not watch.cluster.heard for watch in watches
+            )
             wait_s = FIRST_LOOK_S if unheard else LOOK_WAIT_S
             await asyncio.wait(looks, timeout=wait_s)
         await self.share_health()

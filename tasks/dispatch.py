@@ -95,6 +95,7 @@ async def dispatch(workset: Validated, held: WorksetRecord) -> Dispatched:
         try:
             if workset.away:
                 raise PlaceAway(f"{record.job_name} never reached its cluster, and {workset.away}")
+            await watch.reach()
             # in a thread: the way to a folder may lead over a share that hangs
             spec = await here.at(record.location, job_spec, here, record, workset.spec)
             run = await ClusterJob(spec=spec).on(watch).trigger()

@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import Field
 
 from worksets.record import Estimates, Frozen, WorksetRecord
-from worksets.requests import Ceiling, JobRequest, by_price, first_within
+from worksets.requests import Ceiling, JobRequest, by_preference, first_within
 from worksets.texts import few
 
 ASKED: Final = {
@@ -42,13 +42,19 @@ class ClusterView(Frozen):
     @property
     def offers(self) -> tuple[Ceiling, ...]:
         """What one job may be given, the cheapest first."""
-        return tuple(by_price(self.ceilings)) or (
+        return tuple(by_preference(self.ceilings)) or (
             Ceiling(
                 vcpus=self.vcpus_per_workset,
                 memory_gb=self.memory_gb_per_workset,
                 price_per_vcpu_hour=self.price_per_vcpu_hour,
             ),
         )
+
+    @property
+    def holds_unsaid(self) -> bool:
+        """Whether it takes a workset whose pipeline says nothing of vCPUs and memory."""
+        asked = JobRequest(vcpus=self.vcpus_per_workset, memory_gb=self.memory_gb_per_workset)
+        return any(place.holds(asked) for place in self.offers)
 
     @property
     def minutes_unsaid(self) -> float:
@@ -70,6 +76,10 @@ class ClusterView(Frozen):
         asked = first_within(needs, otherwise, offers)
         place = next((place for place in offers if place.holds(asked)), offers[0])
         return place.price_per_vcpu_hour
+
+
+NOT_HEARD: Final = "it has not said yet what its nodes have"
+"""Why nothing is placed on a cluster of which that decides what fits."""
 
 
 class Limits(Frozen):
@@ -197,13 +207,21 @@ class Fit:
             for name, unit in ASKED.items()
             if getattr(needs, name)
         ]
-        unsaid = [
-            f"its {name}_per_workset" for name in ("vcpus", "memory_gb") if not getattr(needs, name)
-        ]
-        together = ", ".join([*(text for *_, text in sizes), *unsaid])
+        unsaid = [name for name in ("vcpus", "memory_gb") if not getattr(needs, name)]
+        together = ", ".join(
+            [*(text for *_, text in sizes), *(f"its {name}_per_workset" for name in unsaid)]
+        )
         return [
             (self._allowed(record), place),
             *((self._with(self._gives[name].mask(of)), f"needs {t}") for of, name, t in sizes),
+            *(
+                (
+                    self._with(self._unsaid[name]),
+                    f"no node gives its {name}_per_workset: lower it, or say {name} in "
+                    "the pipeline",
+                )
+                for name in unsaid
+            ),
             (
                 self._reference(record.reference_genome),
                 f"no reference genome {record.reference_genome}",

@@ -45,12 +45,11 @@ def estimate(
         + pipeline.vcpu_hours_per_sample * len(spec.samples)
         + pipeline.vcpu_hours_per_coverage * coverage
     )
-    # a program needs memory of its own, however small its files are
-    base_gb = pipeline.memory_gb or (1.0 if pipeline.memory_gb_per_gb else 0.0)
+    least = least_of(pipeline)
     minutes = pipeline.minutes + pipeline.minutes_per_gb * sum(gb)
     return Estimates(
-        vcpus=pipeline.vcpus,
-        memory_gb=base_gb + pipeline.memory_gb_per_gb * max(gb),
+        vcpus=least.vcpus,
+        memory_gb=least.memory_gb + pipeline.memory_gb_per_gb * max(gb),
         minutes=min(ceil(minutes), MAX_MINUTES),
         gpus=pipeline.gpus,
         scratch_gb=pipeline.scratch_gb + pipeline.scratch_gb_per_gb * sum(gb),
@@ -58,6 +57,13 @@ def estimate(
         storage_gb=pipeline.storage_factor * sum(sizes.values() if sizes else ()) / 1e9,
         correction=correction,
     )
+
+
+def least_of(pipeline: Pipeline) -> Estimates:
+    """What a job of a pipeline asks for, however small its workset's files are."""
+    # a program needs memory of its own
+    memory_gb = pipeline.memory_gb or (1.0 if pipeline.memory_gb_per_gb else 0.0)
+    return Estimates(vcpus=pipeline.vcpus, memory_gb=memory_gb)
 
 
 def correction(ratios: Sequence[float]) -> float:

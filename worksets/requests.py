@@ -2,7 +2,8 @@
 
 A pipeline says what a workset needs; where it says nothing, its cluster does. What ran out in an
 earlier attempt is asked for again with more. A cluster gives what its partitions give, and the job
-goes to the cheapest of them that gives enough. GB are 10^9 bytes.
+goes to the cheapest of those that give enough and take jobs now; of several at that price to
+whichever is free first. GB are 10^9 bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class JobRequest(Frozen):
     minutes: int | None = Field(None, ge=1, description="time limit; None: the cluster sets none")
     gpus: int = Field(0, ge=0)
     scratch_gb: float = Field(0.0, ge=0, description="disk of its node, for itself; 0: any")
-    partition: str = Field("", description="of its cluster, in which it is to run")
+    partition: str = Field("", description="of its cluster, in which it is to run; or several: a,b")
 
     def __str__(self) -> str:
         """For people: `4 vCPUs, 16 GB, 60 minutes, in partition long`."""
@@ -47,6 +48,7 @@ class Ceiling(Frozen):
     minutes: float = Field(float("inf"), ge=0)
     gpus: float = Field(0, ge=0)
     scratch_gb: float = Field(float("inf"), ge=0)
+    open: bool = Field(True, description="whether it takes jobs now")
     price_per_vcpu_hour: float = Field(0.0, ge=0, description="US dollars")
 
     def holds(self, asked: JobRequest) -> bool:
@@ -88,7 +90,9 @@ def first_within(
     if needs.minutes or first.minutes is None:
         return first
     rest = first.model_copy(update={"minutes": None})
-    longest = max((p.minutes for p in ceilings if p.holds(rest)), default=float("inf"))
+    there = [place for place in ceilings if place.holds(rest)]
+    there = [place for place in there if place.open] or there
+    longest = max((place.minutes for place in there), default=float("inf"))
     if first.minutes > longest >= 1:
         return first.model_copy(update={"minutes": int(longest)})
     return first
@@ -108,7 +112,7 @@ def request(
     as the first needs: its cluster will say what is wrong with that. A time limit that nobody has
     asked for is at most the longest that there is.
     """
-    ceilings = by_price(ceilings)
+    ceilings = by_preference(ceilings)
     first = first_within(needs, otherwise, ceilings)
     memory = grown(first.memory_gb, growth.factor**out_of_memory, growth.max_memory_gb)
     minutes = first.minutes
@@ -125,17 +129,23 @@ def request(
         best = max(
             enough, key=lambda c: (min(c.memory_gb, memory), min(c.minutes, float(minutes or 0)))
         )
-    given = {
-        "partition": best.partition,
-        "memory_gb": min(memory, best.memory_gb),
-        "minutes": None if minutes is None else int(min(minutes, best.minutes)),
-    }
-    return asked.model_copy(update=given)
+    given = asked.model_copy(
+        update={
+            "memory_gb": min(memory, best.memory_gb),
+            "minutes": None if minutes is None else int(min(minutes, best.minutes)),
+        }
+    )
+    alike = [c.partition for c in enough if _rank(c) == _rank(best) and c.holds(given)]
+    return given.model_copy(update={"partition": ",".join(dict.fromkeys(alike))})
 
 
-def by_price(ceilings: Iterable[Ceiling]) -> Sequence[Ceiling]:
-    """The cheapest first; of the same price in the order in which they are named."""
-    return sorted(ceilings, key=lambda ceiling: ceiling.price_per_vcpu_hour)
+def by_preference(ceilings: Iterable[Ceiling]) -> Sequence[Ceiling]:
+    """First those that take jobs now, the cheapest first; of one price as they are named."""
+    return sorted(ceilings, key=_rank)
+
+
+def _rank(ceiling: Ceiling) -> tuple[bool, float]:
+    return not ceiling.open, ceiling.price_per_vcpu_hour
 
 
 def grown(first: float, times: float, most: float | None) -> float:

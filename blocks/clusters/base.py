@@ -183,13 +183,28 @@ class Cluster(StrictBlock, ABC):
     def log_tail(self, name: str, step: Step, max_chars: int = 2000) -> str:
         """The last characters of a step's log; empty if there is none."""
 
-    def capacity(self) -> int | None:
+    @property
+    def heard(self) -> bool:
+        """Whether it has told `capacity` what must be known before anything is placed on it."""
+        return True
+
+    def capacity(self, needs: Sequence[Estimates] = ()) -> int | None:
         """Worksets that it could hold now, by the state of its nodes; None: it sets no such bound.
+
+        Of worksets of such `needs` those that take least: what is too large for now waits there.
 
         Raises:
             ClusterUnreachable: it did not say.
         """
         return None
+
+    def remarks(self) -> list[str]:
+        """What of its settings is not right though worksets run there, after `capacity`.
+
+        Raises:
+            ClusterUnreachable: it did not say.
+        """
+        return []
 
     def used(self, since: datetime, until: datetime) -> dict[str, Used] | None:
         """What its own accounting says that attempts took whose jobs ended between two times.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from worksets.announcements import Kind
 from worksets.errors import ClusterUnreachable, ErrorCategory, WorksetError
 from worksets.health import Health, backoff_s, newer
 from worksets.jobs import JobSpec, JobStatus, Phase
+from worksets.record import Estimates
 
 Call = Callable[..., Awaitable[Any]]
 """Runs a blocking function in a thread of this process: `await call(function, *arguments)`."""
@@ -61,6 +62,8 @@ class ClusterWatch:
         self.cluster = cluster
         self.call = call
         self.capacity: int | None = None
+        self.needs: Sequence[Estimates] = ()
+        """What the smallest workset of each pipeline needs."""
         self.one_log = asyncio.Lock()
         """Held by whoever reads the log of a job that runs: there is one at a time."""
         self._tell = tell
@@ -143,7 +146,7 @@ class ClusterWatch:
             return
         self._looking = True
         try:
-            self.capacity = await self.call(self.cluster.capacity)
+            self.capacity = await self.call(self.cluster.capacity, self.needs)
         except Exception as error:  # whatever went wrong in asking
             self.failed(error)
         else:
@@ -152,15 +155,16 @@ class ClusterWatch:
             self._looking = False
 
     async def reach(self) -> None:
-        """See that the cluster answers, before anything is begun that only it could end.
+        """See that the cluster answers, before anything is begun that only it could end, and that
+        it has said which jobs it takes.
 
         Raises:
             ClusterUnreachable: it does not answer now.
         """
-        if self.health.is_fresh(self._now(), FRESH_S):
+        if self.cluster.heard and self.health.is_fresh(self._now(), FRESH_S):
             return
         try:
-            self.capacity = await self.call(self.cluster.capacity)
+            self.capacity = await self.call(self.cluster.capacity, self.needs)
         except ClusterUnreachable:
             raise  # told where it is settled
         except Exception as error:

@@ -443,6 +443,47 @@ def test_doctor_finds_what_is_not_well(worksets, site):
     assert "→ worksets drain a --resume" in out
 
 
+@pytest.fixture
+def slurm(folder):
+    """A Slurm cluster whose nodes a stand-in for sinfo describes."""
+    nodes = "n1|64000|idle|0/16/0/16|main|1:00:00|0|(null)|up"
+    said = {"sinfo": f"echo '{nodes}'", "squeue": "", "scontrol": "echo Partition mian not found"}
+    for name, text in said.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    block = f"""  - {{type: slurm-cluster, cluster_name: s, work_folder: {folder}/s, memory_gb_per_workset: 65,
+     max_concurrent_worksets: 9, partitions: [{{name: main}}, {{name: mian}}],
+     transport: {{environment: {{PATH: "{folder}:/usr/bin:/bin"}}}}}}
+pipelines:"""
+    text = Path("settings.yaml").read_text()
+    return Path("settings.yaml").write_text(text.replace("pipelines:", block))
+
+
+def test_doctor_tells_of_a_partition_that_is_not_there_while_another_does_the_work(
+    slurm, worksets, site
+):
+    _, told, _ = worksets("doctor", "--json")
+    found = [one["told"] for one in told if one["what"] == "cluster s" and not one["well"]]
+    assert "65 GB a workset: of pipelines that say nothing it takes no workset" in found[0]
+    assert found[1] == "has no partition mian: correct partition"
+
+
+def test_the_queue_asks_a_cluster_what_its_nodes_have(slurm, worksets, site, monkeypatch):
+    """Without it whatever fits nowhere would be said to start at once."""
+    worksets("drain", "a", "--reason", "new disks")
+
+    def why():
+        return worksets("queue", "--json")[1]["queue"][0]["why"]
+
+    assert why() == "waits: a: drained: new disks"
+    text = Path("settings.yaml").read_text()
+    Path("settings.yaml").write_text(text.replace("memory_gb_per_workset: 65", "region: ''"))
+    assert why().startswith("starts: s: ")
+    monkeypatch.setattr("cli.site.ANSWER_S", 0.2)
+    Path("sinfo").write_text("#!/bin/sh\nsleep 3\n")
+    assert "s: it has not said yet what its nodes have" in why()
+
+
 def test_no_state_db_is_made_by_looking(worksets):
     code, _, err = worksets("status")
     assert code == 2 and "there is no state DB at" in err

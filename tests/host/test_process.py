@@ -18,7 +18,9 @@ from blocks.settings import WorksetSettings
 from blocks.state_db import SQLiteStateDB
 from host import Host, open_host
 from worksets.announcements import Announcement, Kind
+from worksets.capacity import NOT_HEARD
 from worksets.config import ProcessorConfig
+from worksets.health import Health
 
 
 @pytest.fixture
@@ -63,6 +65,30 @@ async def test_what_a_cluster_has_seen_of_its_jobs_outlives_a_look_at_the_settin
     here.found = []
     await here.refresh()
     assert here.views == [] and here.watch("a"), "not placed on, and watched for what runs there"
+
+
+async def test_nothing_is_placed_on_a_cluster_before_it_has_said_what_its_nodes_have(
+    here, tmp_path, monkeypatch
+):
+    """What fits nowhere would start there, and be refused: by a new process, or by new settings."""
+    monkeypatch.setattr("host.process.FIRST_LOOK_S", 0.1)
+    said = "n1|64000|idle|0/16/0/16|main*|1:00:00|0|(null)|up"
+    for name, text in {"sinfo": f"sleep 1; echo '{said}'", "squeue": ""}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    known = {
+        "cluster_name": "a", "max_concurrent_worksets": 2, "work_folder": str(tmp_path / "w"),
+        "transport": {"environment": {"PATH": f"{tmp_path}:/usr/bin:/bin"}},
+    }  # fmt: skip
+    # another process has heard of it
+    here.db.save_clusters_health({"a": Health().answered(here.db.now())})
+    for memory_gb in (16.0, 32.0):
+        here.found = [{**known, "memory_gb_per_workset": memory_gb}]
+        await here.refresh()
+        assert here.views[0].unavailable == NOT_HEARD
+        await here.watch("a").reach()
+        assert here.views[0].unavailable == "" and here.watch("a").capacity == 64 / memory_gb
+    assert [place.memory_gb for place in here.views[0].ceilings] == [64]
 
 
 class Awkward(LocalCluster):

@@ -57,10 +57,10 @@ class ModelCluster(SlurmCluster):
             raise
         checks.heard(spec.name, "")
 
-    def capacity(self):
+    def capacity(self, needs=()):
         slurm, checks = self.transport._slurm, self.transport._checks
         theirs = slurm.of_others(checks)
-        room = super().capacity()
+        room = super().capacity(needs)
         run = sum(running for *_, running in theirs)
         if theirs == slurm.of_others(checks) and room not in (0, CPUS - run):
             slurm.world.violated(f"{slurm.name}: room for {room}, and others run {run}")

@@ -54,7 +54,7 @@ class Cluster(SlurmCluster):
             raise ClusterUnreachable("no route to host")
         self._told.append(f"seal {name}")
 
-    def capacity(self):
+    def capacity(self, needs=()):
         return None
 
     def observe(self, names):

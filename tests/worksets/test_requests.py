@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from worksets.record import Estimates
-from worksets.requests import Ceiling, Growth, JobRequest, by_price, first_of, request
+from worksets.requests import Ceiling, Growth, JobRequest, by_preference, first_of, request
 
 UNSAID = JobRequest(vcpus=2, memory_gb=4, minutes=600)
 small = st.sampled_from([1, 2, 4, 8, 16])
@@ -28,6 +28,7 @@ places = st.lists(
         gpus=st.integers(0, 2),
         scratch_gb=st.sampled_from([0.0, 50.0, float("inf")]),
         price_per_vcpu_hour=st.sampled_from([0.0, 0.5, 1.0]),
+        open=st.booleans(),
     ),
     max_size=4,
 )
@@ -43,10 +44,13 @@ times = st.integers(0, 4)
 @given(needs, places, growths, times, times)
 def test_never_less_than_the_first_and_within_a_place_that_gives_it(needs, places, growth, m, t):
     rest = first_of(needs, UNSAID).model_copy(update={"minutes": None})
-    longest = max((place.minutes for place in places if place.holds(rest)), default=float("inf"))
+    roomy = [place for place in places if place.holds(rest)]
+    roomy = [place for place in roomy if place.open] or roomy
+    longest = max((place.minutes for place in roomy), default=float("inf"))
     unsaid = UNSAID.model_copy(update={"minutes": int(min(UNSAID.minutes, longest))})
     first, asked = first_of(needs, unsaid), request(needs, UNSAID, places, growth, m, t)
-    assert not places or asked.partition in {place.partition for place in places}
+    names = set(asked.partition.split(","))
+    assert not places or names <= {place.partition for place in places}
     assert asked.memory_gb >= first.memory_gb and asked.minutes >= first.minutes
     assert (asked.vcpus, asked.gpus, asked.scratch_gb) == (
         first.vcpus,
@@ -55,13 +59,13 @@ def test_never_less_than_the_first_and_within_a_place_that_gives_it(needs, place
     )
     there = [place for place in places if place.holds(first)]
     if there:
-        assert any(place.holds(asked) for place in there if place.partition == asked.partition)
-        dearest = min(p.price_per_vcpu_hour for p in places if p.holds(asked))
-        found = [p for p in places if p.partition == asked.partition and p.holds(asked)]
+        found = [p for p in there if p.partition in names and p.holds(asked)]
+        assert {place.partition for place in found} == names
+        best = min((not p.open, p.price_per_vcpu_hour) for p in places if p.holds(asked))
         capped = request(needs, unsaid, [], growth, m, t) != asked.model_copy(
             update={"partition": ""}
         )
-        assert capped or min(p.price_per_vcpu_hour for p in found) == dearest
+        assert capped or min((not p.open, p.price_per_vcpu_hour) for p in found) == best
 
 
 @given(needs, places, growths, times, times)
@@ -140,4 +144,4 @@ def test_a_retry_goes_to_a_dearer_place_when_the_cheap_one_has_no_more():
     ]  # fmt: skip
     last = [request(Estimates(), UNSAID, [cheap], Growth(factor=2), n) for n in range(4)]
     assert [a.memory_gb for a in last] == [4, 8, 8, 8], "and no more than there is"
-    assert [place.partition for place in by_price([big, cheap])] == ["cheap", "big"]
+    assert [place.partition for place in by_preference([big, cheap])] == ["cheap", "big"]

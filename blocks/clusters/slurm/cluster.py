@@ -8,7 +8,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from shlex import join, quote
@@ -27,7 +27,6 @@ from blocks.clusters.slurm.nodes import (
     Size,
     ceilings,
     chosen,
-    never_fits,
     no_nodes,
     parse_nodes,
     room,
@@ -72,7 +71,7 @@ from worksets.events import Exhausted
 from worksets.jobs import JobSpec, JobStatus, Phase, is_of, job_name
 from worksets.keeping import Freed, Lineage, Removable
 from worksets.record import Estimates, Step
-from worksets.requests import Ceiling, Growth, JobRequest
+from worksets.requests import Ceiling, Growth, JobRequest, first_of
 from worksets.used import Used
 
 PROGRAMS: Final = (
@@ -174,6 +173,7 @@ class SlurmCluster(Cluster):
 
     _prepared: bool = PrivateAttr(default=False)
     _never: str = PrivateAttr(default="")
+    _bare: list[str] = PrivateAttr(default_factory=list)
     _heard: dict[str, tuple[Size, ...]] | None = PrivateAttr(default=None)
     _beliefs: dict[str, Belief] = PrivateAttr(default_factory=dict)
 
@@ -310,12 +310,14 @@ class SlurmCluster(Cluster):
         folders = {name: self.job_dir(name) for name in names}
         return parse_markers(self._ask("markers", markers_shell(folders, seal)), folders)
 
-    def capacity(self) -> int | None:
+    @property
+    def heard(self) -> bool:
+        """See `Cluster`: the sizes of its nodes decide which job fits, and where."""
+        return self._heard is not None
+
+    def capacity(self, needs: Sequence[Estimates] = ()) -> int | None:
         """By `sinfo`: what the nodes that take jobs could hold, less what others run there."""
-        # Slurm takes several names in `partition`, too, and chooses among them itself
-        named = [one.name for one in self.partitions] or list(
-            filter(None, self.partition.split(","))
-        )
+        named = self._named()
         # a partition that is named is shown though it is hidden; both options are too much
         sinfo = join((*SINFO, *(["-p", ",".join(named)] if named else ["-a"])))
         ours = join(("squeue", "-h", "-a", "--me", "-t", "R,CG", "-o", "%j"))
@@ -323,17 +325,30 @@ class SlurmCluster(Cluster):
         nodes_, _, jobs = said.partition("@\n")
         running = sum(is_of(name, self._installation) for name in jobs.splitlines())
         nodes = chosen(parse_nodes(nodes_), named)
-        never = [never_fits(nodes, self.vcpus_per_workset, self.memory_gb_per_workset)]
-        if not nodes:
-            # sinfo says nothing of a partition that there is not: no evidence of anything
-            for name in named:
-                shell = f"scontrol -a show partition {quote(name)} 2>&1 || :"
-                never.append(no_nodes(name, self._ask("scontrol", shell)))
-        self._never = "; ".join(filter(None, never))
+        self._never = "; ".join(self._without_nodes(named if not nodes else []))
+        self._bare = [name for name in named if all(node.partition != name for node in nodes)]
         heard = {one.name: sizes_of(nodes, one.name) for one in self.partitions}
         self._heard = (heard or {self.partition: sizes_of(nodes)}) if nodes else None
-        found = room(nodes, self.vcpus_per_workset, self.memory_gb_per_workset)
-        return min(found.room, found.free + running)
+        asked = {first_of(one, self._otherwise()) for one in needs or (Estimates(),)}
+        found = [room(nodes, one.vcpus, one.memory_gb) for one in asked]
+        return max(min(one.room, one.free + running) for one in found)
+
+    def remarks(self) -> list[str]:
+        """See `Cluster`: partitions that there are not, while others do the work."""
+        return [] if self._never else self._without_nodes(self._bare)
+
+    def _named(self) -> list[str]:
+        # Slurm takes several names in `partition`, too, and chooses among them itself
+        one = filter(None, self.partition.split(","))
+        return [partition.name for partition in self.partitions] or list(one)
+
+    def _without_nodes(self, partitions: Iterable[str]) -> list[str]:
+        """Why these list no nodes: sinfo says nothing of a partition that there is not."""
+        why = []
+        for name in partitions:
+            shell = f"scontrol -a show partition {quote(name)} 2>&1 || :"
+            why.append(no_nodes(name, self._ask("scontrol", shell)))
+        return list(filter(None, why))
 
     def _ceilings(self) -> tuple[Ceiling, ...]:
         ours = {

@@ -17,7 +17,7 @@ from worksets.config import MAX_MEMORY_GB, MAX_MINUTES, MAX_VCPUS
 from worksets.costs import MAX_USD
 from worksets.requests import Ceiling
 
-SINFO: Final = ("sinfo", "-h", "-N", "-o", "%N|%m|%T|%C|%P|%l|%d|%G")
+SINFO: Final = ("sinfo", "-h", "-N", "-o", "%N|%m|%T|%C|%P|%l|%d|%G|%a")
 IN_USE: Final = frozenset({"idle", "allocated", "mixed", "completing", "planned", "reserved"})
 """States of nodes that take jobs."""
 UNBOUND: Final = float("inf")
@@ -47,13 +47,14 @@ class Partition(BaseModel):
 
 
 class Size(NamedTuple):
-    """What the largest job on a node may have."""
+    """What the largest job on a node may have, and whether the node takes jobs now."""
 
     vcpus: float
     memory_gb: float
     minutes: float
     scratch_gb: float
     gpus: float
+    open: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,14 @@ class Node:
     minutes: float = UNBOUND
     scratch_mb: int = 0
     gpus: int = 0
+    partition_up: bool = True
 
     @property
     def takes_jobs(self) -> bool:
         """A node powered down (`~`) or on its way up (`#`) takes jobs; one that does not respond
-        (`*`), is in maintenance (`$`), drained, down or failing does not."""
-        return self.state.rstrip("~#!%@^-") in IN_USE
+        (`*`), is in maintenance (`$`), drained, down or failing does not, and none whose partition
+        is not up."""
+        return self.partition_up and self.state.rstrip("~#!%@^-") in IN_USE
 
     @property
     def cpus(self) -> int:
@@ -85,7 +88,7 @@ class Node:
     @property
     def size(self) -> Size:
         memory, scratch = self.memory_mb / 1000, self.scratch_mb / 1000
-        return Size(self.cpus, memory, self.minutes, scratch, self.gpus)
+        return Size(self.cpus, memory, self.minutes, scratch, self.gpus, self.takes_jobs)
 
 
 def parse_nodes(text: str) -> list[Node]:
@@ -95,8 +98,8 @@ def parse_nodes(text: str) -> list[Node]:
     """
     found = []
     for line in text.splitlines():
-        fields = [*line.split("|"), *[""] * 8]
-        name, memory, state, cpus, partition, limit, disk, gres = fields[:8]
+        fields = [*line.split("|"), *[""] * 9]
+        name, memory, state, cpus, partition, limit, disk, gres, availability = fields[:9]
         try:
             allocated, idle, other, *_ = map(int, cpus.split("/"))
             memory_mb = int(memory.rstrip("+"))
@@ -106,7 +109,7 @@ def parse_nodes(text: str) -> list[Node]:
             Node(
                 name, state.lower(), memory_mb, allocated, idle, other,
                 partition.removesuffix("*"), partition.endswith("*"), parse_limit(limit),
-                int(disk) if disk.isdecimal() else 0, parse_gpus(gres),
+                int(disk) if disk.isdecimal() else 0, parse_gpus(gres), availability in ("up", ""),
             )
         )  # fmt: skip
     return found
@@ -159,17 +162,6 @@ def room(nodes: Iterable[Node], vcpus: int, memory_gb: float) -> Room:
     return Room(total, free)
 
 
-def never_fits(nodes: Sequence[Node], vcpus: int, memory_gb: float) -> str:
-    """Why no node could take a workset, were it empty and up; "" where one could, or none is."""
-    if not nodes or any(n.memory_mb >= memory_gb * 1000 and n.cpus >= vcpus for n in nodes):
-        return ""
-    memory, cpus = max(n.memory_mb for n in nodes), max(n.cpus for n in nodes)
-    return (
-        f"asks {vcpus} CPUs and {memory_gb:g} GB for a workset, and its largest nodes have "
-        f"{cpus} CPUs and {memory / 1000:g} GB: lower vcpus_per_workset or memory_gb_per_workset"
-    )
-
-
 def no_nodes(partition: str, shown: str) -> str:
     """Why a partition that lists no node never will, by what `scontrol show partition` says."""
     if "not found" in shown:
@@ -180,7 +172,10 @@ def no_nodes(partition: str, shown: str) -> str:
 
 
 def sizes_of(nodes: Iterable[Node], partition: str = "") -> tuple[Size, ...]:
-    """The sizes of a partition's nodes; empty: of all. None that another is as large as in all."""
+    """The sizes of a partition's nodes; empty: of all. None that another is as large as in all.
+
+    A node that takes no jobs now counts by itself: it may be the only one that is large enough.
+    """
     sizes = {node.size for node in nodes if partition in ("", node.partition)}
     return tuple(
         sorted(
@@ -214,6 +209,7 @@ def ceilings(
                     minutes=min(size.minutes, one.max_minutes or UNBOUND),
                     gpus=size.gpus if one.gpus is None else one.gpus,
                     scratch_gb=size.scratch_gb,
+                    open=size.open,
                     price_per_vcpu_hour=(
                         price if one.price_per_vcpu_hour is None else one.price_per_vcpu_hour
                     ),

@@ -142,7 +142,7 @@ def test_a_cluster_on_which_nothing_runs_is_back_when_it_says_its_capacity(watch
 
     watch._tell = tell
 
-    def capacity():
+    def capacity(needs):
         asked.append(round(asyncio.get_running_loop().time()))
         if len(asked) <= 4:
             raise ClusterUnreachable("no route")

@@ -22,7 +22,7 @@ from blocks.clusters.slurm.nodes import (
 SINFO = """\
 n1|64000|idle|0/64/0/64|main*|infinite|50000|gpu:2
 n1|64000|idle|0/64/0/64|short|1:30:00|50000|gpu:2
-n2|512000+|mixed|8/24/0/32|short|1:30:00|0|(null)
+n2|512000+|mixed|8/24/0/32|short|1:30:00|0|(null)|drain
 """
 
 
@@ -52,7 +52,8 @@ def test_each_node_and_partition_is_read():
     first, second, third = parse_nodes(SINFO)
     assert first == Node("n1", "idle", 64000, 0, 64, 0, "main", True, UNBOUND, 50000, 2)
     assert (second.partition, second.default, second.minutes) == ("short", False, 90)
-    assert third.size == Size(32, 512, 90, 0, 0)
+    assert third.size == Size(32, 512, 90, 0, 0, False)
+    assert [node.takes_jobs for node in parse_nodes(SINFO)] == [True, True, False]
     assert chosen([first, second, third], []) == [first]
     assert chosen([second, third], []) == [second, third], "no default: the cluster chooses"
     assert chosen([first, second, third], ["short"]) == [second, third]
@@ -66,14 +67,14 @@ def test_rubbish_is_passed_over(text):
 
 
 numbers = st.integers(0, 3).map(float)
-sizes = st.builds(Size, numbers, numbers, numbers, numbers, numbers)
+sizes = st.builds(Size, numbers, numbers, numbers, numbers, numbers, st.booleans())
 
 
 @given(st.lists(sizes, max_size=8))
 def test_what_fits_a_node_fits_one_of_the_sizes_that_are_kept(found):
     nodes = [
-        Node(f"n{n}", "idle", int(s.memory_gb * 1000), 0, int(s.vcpus), 0, "p", False, s.minutes,
-             int(s.scratch_gb * 1000), int(s.gpus))
+        Node(f"n{n}", "idle" if s.open else "down", int(s.memory_gb * 1000), 0, int(s.vcpus), 0,
+             "p", False, s.minutes, int(s.scratch_gb * 1000), int(s.gpus))
         for n, s in enumerate(found)
     ]  # fmt: skip
     kept = sizes_of(nodes, "p")

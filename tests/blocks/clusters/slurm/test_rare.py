@@ -279,23 +279,33 @@ def test_a_workset_that_is_larger_than_every_node_says_so(fake):
     fake.says("sinfo", "n1|64000|idle|0/16/0/16|main*\nn2|32000|drained|0/0/64/64|main*\n")
     cluster = fake.cluster.model_copy(update={"memory_gb_per_workset": 65.0})
     assert cluster.capacity() == 0
-    assert "its largest nodes have 64 CPUs and 64 GB" in cluster.view().never
-    waiting = WorksetRecord(
-        workset_id="w", customer_id="c", location="file:///w", created_at=NOW, updated_at=NOW
+
+    def decided(cluster, **needs):
+        one, view = waiting(Estimates(**needs)), cluster.view()
+        limits = Limits(max_worksets=9)
+        [decision] = plan([one], [view], {}, limits, {"c": 1.0}, PlacementPolicy(), NOW)
+        return decision
+
+    stuck = decided(cluster)
+    assert stuck.action == "stuck" and not cluster.view().holds_unsaid
+    assert stuck.reason == (
+        "no cluster fits: no node gives its memory_gb_per_workset: lower it, or say memory_gb in "
+        "the pipeline"
     )
-    [decision] = plan(
-        [waiting], [cluster.view()], {}, Limits(max_worksets=9), {"c": 1.0}, PlacementPolicy(), NOW
-    )
-    assert decision.action == "stuck" and "lower vcpus_per_workset" in decision.reason
+    small = Estimates(vcpus=2, memory_gb=8)
+    assert cluster.capacity([small]) == 8, "room for those whose pipeline asks for less"
+    assert cluster.capacity([Estimates(), small]) == 8
+    assert decided(cluster, vcpus=2, memory_gb=8).action == "start"
     # both on one node, also on one that is drained now
-    for vcpus, memory, never in ((16, 64.0, False), (64, 32.0, False), (32, 64.0, True)):
+    for vcpus, memory, fits in ((16, 64.0, True), (64, 32.0, True), (32, 64.0, False)):
         sizes = {"vcpus_per_workset": vcpus, "memory_gb_per_workset": memory}
         other = fake.cluster.model_copy(update=sizes)
         other.capacity()
-        assert bool(other.view().never) == never, (vcpus, memory)
+        assert other.view().holds_unsaid == fits, (vcpus, memory)
+        assert (decided(other).action != "stuck") == fits, (vcpus, memory)
     fake.says("sinfo")
     other.capacity()
-    assert other.view().never == "", "nothing was heard"
+    assert not other.heard and not other.view().never, "nothing was heard"
 
 
 def test_only_nodes_that_its_jobs_go_to_count(fake):
@@ -304,7 +314,7 @@ def test_only_nodes_that_its_jobs_go_to_count(fake):
     fake.says("sinfo", nodes)
     cluster = fake.cluster.model_copy(update={"memory_gb_per_workset": 65.0})
     assert cluster.capacity() == 0
-    assert "its largest nodes have 16 CPUs and 64 GB" in cluster.view().never
+    assert not cluster.view().holds_unsaid
     fake.says("sinfo", nodes.replace("*", ""))
     assert cluster.capacity() == 7, "without a default partition the cluster chooses"
 
@@ -351,10 +361,12 @@ def test_nodes_are_asked_for_by_the_partitions_that_jobs_go_to(fake):
     both = [{"name": "short", "max_memory_gb": 1}, {"name": "long", "price_per_vcpu_hour": 3}]
     fields = {"time_limit_minutes": 50, "price_per_vcpu_hour": 1, "memory_gb_per_workset": 1}
     cluster = SlurmCluster(**{**fake.cluster.model_dump(), **fields, "partitions": both})
+    assert not cluster.heard
     unheard = [place.memory_gb for place in cluster.view().ceilings]
     assert unheard == [1, float("inf")], "before anybody has asked"
     assert cluster.capacity() == 24
-    form = "%N|%m|%T|%C|%P|%l|%d|%G"
+    assert cluster.heard
+    form = "%N|%m|%T|%C|%P|%l|%d|%G|%a"
     asked = (fake.bin / "sinfo.log").read_text().splitlines()
     assert asked == [f"-h -N -o {form} -p short,long"]
     seen = [
@@ -410,6 +422,38 @@ def test_a_time_limit_that_nobody_asked_for_is_the_longest_that_there_is(fake):
     assert cluster.view().price_of(large) == Fit([cluster.view()]).prices(large)[0] == 1
     assert misfit(waiting(large), cluster.view()) == ""
     assert {place.vcpus for place in view.ceilings} == {8}, "the cluster's own bound counts, too"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "n1|64000|drained|0/16/0/16|cheap|1:00:00|0||up",
+        "n1|64000|idle|0/16/0/16|cheap|1:00:00|0||down",
+    ],
+)
+def test_a_partition_that_takes_no_jobs_now_is_not_chosen_while_another_does(fake, trouble):
+    """A job would wait there for ever; but where no other is large enough it does wait."""
+    nodes = "n2|32000|idle|0/16/0/16|dear|1:00:00|0||up\n"
+    both = [{"name": "cheap"}, {"name": "dear", "price_per_vcpu_hour": 3}]
+    cluster = SlurmCluster(**{**fake.cluster.model_dump(), "partitions": both})
+    fake.says("sinfo", nodes + trouble)
+    assert cluster.capacity([Estimates(memory_gb=16)]) == 2
+    assert cluster.request(Estimates(memory_gb=32)).partition == "dear"
+    assert Fit([cluster.view()]).prices(Estimates(memory_gb=32)) == (3,)
+    assert cluster.request(Estimates(memory_gb=33)).partition == "cheap"
+
+
+def test_of_partitions_at_one_price_slurm_takes_the_one_that_is_free_first(fake):
+    lines = "".join(
+        f"n{n}|{memory}|idle|0/16/0/16|{name}|1:00:00|0||up\n"
+        for n, (name, memory) in enumerate([("a", 64000), ("b", 32000), ("c", 64000)])
+    )
+    three = [{"name": "a"}, {"name": "b"}, {"name": "c", "price_per_vcpu_hour": 3}]
+    cluster = SlurmCluster(**{**fake.cluster.model_dump(), "partitions": three})
+    fake.says("sinfo", lines)
+    cluster.capacity()
+    assert cluster.request(Estimates(memory_gb=32)).partition == "a,b"
+    assert cluster.request(Estimates(memory_gb=33)).partition == "a"
 
 
 def test_several_names_in_partition_are_slurms_own_choice(fake):
