@@ -63,7 +63,9 @@ class ProcessorConfig(_Config):
     )
     enable_retry: bool = Field(True, description="False: every failure is final at once")
     enable_validation: bool = Field(
-        True, description="False: the YAML is still read, but the FASTQ files are not looked at"
+        True,
+        description="False: the YAML is still read, but the FASTQ files are not looked at, and "
+        "what a pipeline asks for each GB counts none",
     )
     delivery_minutes: float = Field(
         60,

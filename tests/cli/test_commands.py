@@ -451,8 +451,9 @@ def slurm(folder):
     for name, text in said.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
-    block = f"""  - {{type: slurm-cluster, cluster_name: s, work_folder: {folder}/s, memory_gb_per_workset: 65,
-     max_concurrent_worksets: 9, partitions: [{{name: main}}, {{name: mian}}],
+    block = f"""  - {{type: slurm-cluster, cluster_name: s, work_folder: {folder}/s,
+     memory_gb_per_workset: 65, max_concurrent_worksets: 9,
+     partitions: [{{name: main}}, {{name: mian}}],
      transport: {{environment: {{PATH: "{folder}:/usr/bin:/bin"}}}}}}
 pipelines:"""
     text = Path("settings.yaml").read_text()

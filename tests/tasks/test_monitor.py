@@ -45,7 +45,7 @@ def test_a_reason_that_never_passes_is_told_once_with_what_to_do(told, caplog):
     watch(told, (5, "Priority"), (40, "PartitionTimeLimit"))
     [(kind, text)] = told
     assert kind is Kind.STUCK
-    assert "PartitionTimeLimit" in text and "lower time_limit_minutes" in text
+    assert "PartitionTimeLimit" in text and "lower minutes of its pipeline" in text
     assert caplog.text.count("is queued: Priority") == 1, "said when it changes"
 
 
