@@ -34,7 +34,7 @@ class Seen:
             record = await self._here.call(self._here.db.get, workset_of(self._name))
             pipeline = self._here.settings.pipelines.get(record.pipeline)
             pattern = pipeline.progress if pipeline else ""
-            hours = record.estimates.duration_hours
+            hours = record.estimates.duration_hours(self._watch.cluster.vcpus_per_workset)
             bar = ProgressBar(f"progress-{record.workset_id}-{record.uid}")
         except Exception as error:
             run_log().warning("no progress of %s is shown: %s", self._name, error)

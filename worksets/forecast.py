@@ -41,10 +41,13 @@ class Expected:
     usd: float | None = None
 
 
-def hours(record: WorksetRecord) -> float | None:
-    """How long a workset's job is expected to take; None: nobody knows."""
-    expected = record.estimates.duration_hours
-    return expected if expected > 0 else None
+def hours(record: WorksetRecord, cluster: ClusterView | None) -> float | None:
+    """How long a workset's job is expected to take on a cluster; None: nobody knows.
+
+    Without a cluster, and without vCPUs of its own, as on one vCPU.
+    """
+    vcpus = cluster.vcpus_per_workset if cluster else 1
+    return record.estimates.duration_hours(vcpus) or None
 
 
 def began_at(record: WorksetRecord) -> datetime:
@@ -55,9 +58,11 @@ def began_at(record: WorksetRecord) -> datetime:
     return record.updated_at
 
 
-def expected_end(record: WorksetRecord, now: datetime, otherwise_h: float) -> datetime:
+def expected_end(
+    record: WorksetRecord, cluster: ClusterView | None, now: datetime, otherwise_h: float
+) -> datetime:
     """When a held workset's job will end; `otherwise_h` hours where nothing is known of it."""
-    length = timedelta(hours=hours(record) or otherwise_h)
+    length = timedelta(hours=hours(record, cluster) or otherwise_h)
     return max(began_at(record) + length, now + OVERDUE * length)
 
 
@@ -76,17 +81,20 @@ def forecast(
     the duration of none is known, only what starts at once is foretold.
     """
     held, waiting = list(held), list(waiting)
-    known = [length for r in (*held, *waiting) if (length := hours(r)) is not None]
-    usual_h = median(known) if known else None
+    views = {view.name: view for view in clusters}
+    costs = Costs(Fit(clusters), policy)
+    usual_h = _usual_h([*held, *waiting], views, costs.fit.clusters)
     ready = [r for r in waiting if r.state is State.READY and not r.awaits]
     later = [(r.retry_after or now, r.workset_id, r) for r in waiting if r.state is State.RETRYING]
     heapq.heapify(later)
     counts: Counter[str] = Counter(scope for record in held for scope in record.scopes)
     ends: list[tuple[datetime, str, frozenset[str]]] = []
     if usual_h is not None:
-        ends = [(expected_end(r, now, usual_h), r.cluster_name, r.scopes) for r in held]
+        ends = [
+            (expected_end(r, views.get(r.cluster_name), now, usual_h), r.cluster_name, r.scopes)
+            for r in held
+        ]
     heapq.heapify(ends)
-    costs = Costs(Fit(clusters), policy)
     found: dict[str, Expected] = {}
     freed: dict[str, list[datetime]] = {}
     at_once = max(1, (len(ready) + len(later) + len(ends)) // MOMENTS)
@@ -125,11 +133,23 @@ def forecast(
             ready.append(record.model_copy(update={"state": State.READY}))
 
 
+def _usual_h(
+    records: Iterable[WorksetRecord],
+    views: Mapping[str, ClusterView],
+    by_price: Sequence[ClusterView],
+) -> float | None:
+    """The median of how long they take, where it is known; where none runs yet on the cheapest."""
+    cheapest = by_price[0] if by_price else None
+    known = [hours(record, views.get(record.cluster_name, cheapest)) for record in records]
+    lengths = [length for length in known if length is not None]
+    return median(lengths) if lengths else None
+
+
 def _started(record: WorksetRecord, cluster: str, costs: Costs, now: datetime) -> Expected:
-    length = hours(record)
+    n = next(n for n, view in enumerate(costs.fit.clusters) if view.name == cluster)
+    length = hours(record, costs.fit.clusters[n])
     if length is None:
         return Expected(record.workset_id, cluster, now)
-    n = next(n for n, view in enumerate(costs.fit.clusters) if view.name == cluster)
     usd = sum(costs.usd(record, 1 << n)[n])
     return Expected(record.workset_id, cluster, now, now + timedelta(hours=length), usd)
 
@@ -146,8 +166,10 @@ def last_end(
     records = list(records)
     held = [record for record in records if record.state in HELD]
     waiting = [record for record in records if record.state in (State.READY, State.RETRYING)]
-    if any(hours(record) is None for record in (*held, *waiting)):
+    if any(record.estimates.vcpu_hours <= 0 for record in (*held, *waiting)):
         return None
+    views = {view.name: view for view in clusters}
     found = forecast(waiting, held, clusters, limits, customers, policy, now)
     ends = [one.ends for one in found.values() if one.ends is not None]
-    return max([*ends, *(expected_end(record, now, 0.0) for record in held)], default=None)
+    ends += [expected_end(record, views.get(record.cluster_name), now, 0.0) for record in held]
+    return max(ends, default=None)

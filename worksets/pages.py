@@ -202,10 +202,10 @@ def _cause(record: WorksetRecord) -> str:
 
 
 def _expected(record: WorksetRecord, clusters: Mapping[str, ClusterView]) -> str:
-    known = hours(record)
+    view = clusters.get(record.cluster_name)
+    known = hours(record, view)
     if known is None:
         return ""
-    view = clusters.get(record.cluster_name)
     needs = record.estimates
     cost = needs.vcpu_hours * view.price_of(needs) if view else 0.0
     learned = "" if record.estimates.correction == 1 else ", corrected by finished worksets"

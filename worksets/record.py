@@ -131,10 +131,10 @@ class Estimates(Stored):
         1.0, gt=0, description="in vcpu_hours: how much longer finished worksets took than expected"
     )
 
-    @property
-    def duration_hours(self) -> float:
-        """How long its run step takes on the vCPUs that it asks for; on one where it asks not."""
-        return self.vcpu_hours / max(self.vcpus, 1)
+    def duration_hours(self, otherwise: int) -> float:
+        """How long its run step takes on the vCPUs that it asks for; `otherwise`: where it asks for
+        none."""
+        return self.vcpu_hours / (self.vcpus or otherwise)
 
 
 class Delivery(Stored):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import tasks.progress
 from tests.virtual_time import run
 from worksets.jobs import JobStatus, Phase
+from worksets.record import Estimates
 
 
 def test_however_many_jobs_there_are_one_log_is_read_in_ten_seconds(monkeypatch):
@@ -24,12 +25,10 @@ def test_however_many_jobs_there_are_one_log_is_read_in_ten_seconds(monkeypatch)
                 raise OSError("its log cannot be read")
             return ""
 
-        record = SimpleNamespace(
-            workset_id="w", uid="u", pipeline="p", estimates=SimpleNamespace(duration_hours=0)
-        )
+        record = SimpleNamespace(workset_id="w", uid="u", pipeline="p", estimates=Estimates())
         db = SimpleNamespace(get=lambda _: record, now=lambda: None)
         here = SimpleNamespace(call=call, db=db, settings=SimpleNamespace(pipelines={}))
-        cluster = SimpleNamespace(log_tail=log_tail)
+        cluster = SimpleNamespace(log_tail=log_tail, vcpus_per_workset=1)
         watch = SimpleNamespace(call=call, cluster=cluster, unreachable="", one_log=asyncio.Lock())
         shows = []
         for number in range(50):

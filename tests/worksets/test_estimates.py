@@ -44,7 +44,7 @@ def test_an_estimate_is_linear_in_gb_samples_and_coverage():
     assert found.memory_gb == pytest.approx(32 + 0.5 * 64), "by the largest sample"
     assert found.storage_gb == pytest.approx(4 * 74)
     assert (found.vcpus, found.correction) == (16, 1.0)
-    assert found.duration_hours == pytest.approx(found.vcpu_hours / 16)
+    assert found.duration_hours(1) == pytest.approx(found.vcpu_hours / 16)
 
 
 def test_time_and_disk_grow_with_all_files_and_what_is_not_said_is_nothing():

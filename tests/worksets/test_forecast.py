@@ -57,6 +57,17 @@ def test_one_slot_is_given_to_one_after_the_other():
     assert {e.workset_id: e.usd for e in found.values()} == {"w3": 1.0, "w2": 0.5, "w1": 2.0}
 
 
+def test_a_job_whose_pipeline_says_nothing_has_the_vcpus_of_its_cluster():
+    unsaid = Estimates(vcpu_hours=8.0)
+    runs = running(0, 8.0, NOW).model_copy(update={"estimates": unsaid})
+    waits = workset(1, 8.0).model_copy(update={"estimates": unsaid})
+    view = ClusterView(name="a", max_concurrent_worksets=1, vcpus_per_workset=4)
+    limits, weights = Limits(max_worksets=9, clusters={"a": 1}), {"acme": 1.0}
+    found = forecast([waits], [runs], [view], limits, weights, POLICY, NOW)["w1"]
+    assert (found.starts, found.ends) == (at(2), at(4))
+    assert last_end([runs, waits], [view], limits, weights, POLICY, NOW) == at(4)
+
+
 def test_what_runs_is_waited_for_and_what_is_overdue_takes_a_tenth_more():
     found = foretold([workset(1)], [running(9, 2.0, at(-0.5))])
     assert found["w1"].starts == at(1.5)
