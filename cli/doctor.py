@@ -81,6 +81,7 @@ def examine(settings: str | None, run_dir: Path) -> Iterator[Finding]:
         _places,
         _results,
         _clusters,
+        _budgets,
     )
     for look in looks:
         try:
@@ -165,6 +166,12 @@ def _results(site: Site) -> Iterator[Finding]:
             yield Finding(f"results {target}", True, "on S3; written by the nodes' own role")
             continue
         yield _writable(f"results {target}", Path(target.removeprefix("file://")))
+
+
+def _budgets(site: Site) -> Iterator[Finding]:
+    for name, budget in site.budgets(site.views()).items():
+        remedy = "its worksets wait: raise its budget_usd_per_month, or wait for next month"
+        yield Finding(f"budget of {name}", budget.left_usd > 0, str(budget), remedy)
 
 
 def _clusters(site: Site) -> Iterator[Finding]:

@@ -146,7 +146,7 @@ def queue(*, common: Common = COMMON) -> int:
 def _queue(site: Site) -> tuple[list[overview.Row], overview.Row]:
     records, views, now = site.db.list_worksets(UNFINISHED), site.views_of_now(), site.db.now()
     settings = site.settings
-    limits = site.limits(views)
+    limits = site.limits(views).model_copy(update={"budgets": site.budgets(views)})
     rows = overview.queue(records, views, limits, settings.weights, settings.placement, now)
     return rows, overview.depth(records, now)
 

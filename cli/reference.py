@@ -125,6 +125,7 @@ MEANINGS: Final = {
     Kind.REDELIVERED: "The folder of a workset that has ended holds something new.",
     Kind.UNREADABLE: "The record of a workset cannot be read; it is left as it is.",
     Kind.CLOCK_OFF: "The clock of a machine is wrong. Until it is right, it takes over nothing.",
+    Kind.BUDGET: "A customer has spent 80 % of its budget of this month, or all of it.",
     Kind.CLUSTER_UNREACHABLE: "A cluster does not answer.",
     Kind.CLUSTER_REACHABLE: "A cluster answers again.",
 }
@@ -402,6 +403,7 @@ def event_name(kind: Kind) -> str:
         Kind.CLUSTER_REACHABLE,
         Kind.CLUSTER_UNREACHABLE,
         Kind.CLOCK_OFF,
+        Kind.BUDGET,
         Kind.UNREADABLE,
     )
     return str(as_event(Announcement(kind, "w1", "", bare if of_workset else None))["event"])

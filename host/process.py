@@ -14,6 +14,7 @@ from blocks.folders import Folder
 from blocks.settings import WorksetSettings
 from blocks.state_db import WorksetStateDB
 from host import loading, places
+from host.budgets import Budgets
 from host.closing import close_cluster
 from host.lease import new_owner
 from host.outbox import Outbox
@@ -65,6 +66,7 @@ class Host:
         self.call = Threads(config.max_workers)
         self.telling = Telling(config)
         self.outbox = Outbox(self)
+        self.budgets = Budgets(self)
 
     @property
     def views(self) -> list[ClusterView]:
@@ -89,7 +91,8 @@ class Host:
 
     @property
     def limits(self) -> Limits:
-        return self.settings.limits(self.config, self.views)
+        found = self.settings.limits(self.config, self.views)
+        return found.model_copy(update={"budgets": self.budgets.known})
 
     def watch(self, cluster_name: str) -> ClusterWatch:
         """The watch of a cluster.

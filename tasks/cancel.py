@@ -154,9 +154,13 @@ async def stop_job(here: Host, record: WorksetRecord) -> None:
         return  # it is on its way out, or was faster: its holder writes that
     runs = status.step_runs(record.attempt, record.cluster_name)
     try:
+        await here.budgets.count(record, status)
         after = await here.call(here.db.stopped, record.workset_id, record.fence, runs)
     except Refused:
         return  # its holder saw the end, too
+    except WorksetError as error:
+        log.warning("that %s has ended is not written: %s; tried again", record.job_name, error)
+        return
     message = f"cancelled ({record.cancel_requested}); its job {record.job_name} has ended"
     log.warning("%s is %s", record.workset_id, message)
     await say_in_folder(here, after)

@@ -126,6 +126,7 @@ class Launcher:
         for id_ in self.discovery.to_refuse & ready.keys():
             self.discovery.to_refuse.discard(id_)
             await self._start(ready[id_], None)
+        await self.here.budgets.look()
         passed_over = {*self._children, *self._broken}
         self.decisions = await self.here.call(
             plan,

@@ -76,6 +76,7 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
         # who had sealed it after a refusal died before it was written: nobody is charged for that
         why = ClusterRefused(f"{status.name} on {record.cluster_name}: {status.note}")
         return await _refused_by_cluster(here, record, why, job_absent=True)
+    await here.budgets.count(record, status)
     runs = status.step_runs(record.attempt, record.cluster_name)
     failed = status.failed_step
     if status.phase is Phase.ENDED and failed is None:

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     REDELIVERED = "redelivered"
     UNREADABLE = "unreadable"
     CLOCK_OFF = "clock_off"
+    BUDGET = "budget"
     CLUSTER_UNREACHABLE = "cluster_unreachable"
     CLUSTER_REACHABLE = "cluster_reachable"
 
@@ -40,7 +41,7 @@ OF_STATE: Final = {
 
 @dataclass(frozen=True)
 class Announcement:
-    """One thing that happened. `about`: the workset's id, or the cluster's name.
+    """One thing that happened. `about`: the workset's id, or the cluster's or customer's name.
 
     Its texts are fit for every channel, whatever they quote.
     """
@@ -89,6 +90,8 @@ class Announcement:
                 "priority": record.priority.value,
                 "customer_id": record.customer_id,
             }
+        elif self.kind is Kind.BUDGET:
+            found["customer_id"] = self.about
         elif self.kind is not Kind.CLOCK_OFF:
             found["cluster_name"] = self.about
         return {key: value for key, value in found.items() if value}

@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import Field
 
+from worksets.budgets import Budget
 from worksets.record import Estimates, Frozen, WorksetRecord
 from worksets.requests import Ceiling, JobRequest, by_preference, first_within
 from worksets.texts import few
@@ -88,6 +89,14 @@ class Limits(Frozen):
     max_worksets: int = Field(ge=1)
     clusters: Mapping[str, int] = {}
     customers: Mapping[str, int] = {}
+    budgets: Mapping[str, Budget] = Field({}, description="of the customers that have one")
+
+    def begun(self, customer_id: str, usd: float) -> Limits:
+        """After a workset has begun that is expected to take so much."""
+        if customer_id not in self.budgets:
+            return self
+        left = {**self.budgets, customer_id: self.budgets[customer_id].begun(usd)}
+        return self.model_copy(update={"budgets": left})
 
     def by_scope(self) -> dict[str, int]:
         return {

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from worksets.costs import MAX_USD
 from worksets.jobs import DY_R, PLACEHOLDERS, render
 from worksets.progress import LONGEST_PATTERN, compiled
 from worksets.record import STEPS, Step
@@ -106,6 +107,13 @@ class Customer(_Config):
         ge=1 / MAX_WEIGHT,
         le=MAX_WEIGHT,
         description="its share of slots while customers compete, against the others' (mostly 1)",
+    )
+    budget_usd_per_month: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_USD,
+        description="US dollars that its jobs may take in a month (UTC): at 80 % people are told, "
+        "at 100 % nothing new begins. None: no budget",
     )
     inputs: tuple[Uri, ...] = Field(
         (), description="URIs below which its worksets must lie; empty: any watched place"

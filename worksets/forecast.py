@@ -108,6 +108,7 @@ def forecast(
             begins = max(since.pop(0) if since else now, record.retry_after or NEVER)
             expected = _started(record, decision.cluster_name, costs, begins)
             found[record.workset_id] = expected
+            limits = limits.begun(record.customer_id, expected.usd or 0.0)
             scopes = scopes_of(decision.cluster_name, record.customer_id)
             counts.update(scopes)
             if usual_h is not None:

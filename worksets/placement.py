@@ -34,12 +34,14 @@ class Decision:
 
     action: `start` on `cluster_name`; `refuse` (validation will say why; needs no slot); `wait`
     until a slot is free; `stuck`: with the clusters and settings of now it can never start.
+    `held_back`: it waits, and no slot helps: its customer has spent its budget.
     """
 
     workset_id: str
     action: Literal["start", "refuse", "wait", "stuck"]
     reason: str
     cluster_name: str = ""
+    held_back: bool = False
 
 
 def plan(
@@ -77,6 +79,7 @@ class _Plan:
         self.costs = Costs(self.fit, policy)
         self.counts = Counter(held)
         self.limits = limits.by_scope()
+        self.budgets = dict(limits.budgets)
         self.available = sum(self.fit.bit[c.name] for c in self.fit.clusters if not c.unavailable)
         used = [held.get(f"cluster:{c.name}", 0) for c in self.fit.clusters]
         self.total = [
@@ -135,7 +138,8 @@ class _Plan:
                 reason = self._why(record, mask, n)
                 decisions.append(Decision(id_, "start", reason, self.fit.clusters[n].name))
             else:
-                decisions.append(Decision(id_, "wait", f"waits: {self._busy(record, mask)}"))
+                reason, back = f"waits: {self._busy(record, mask)}", self._spent(record.customer_id)
+                decisions.append(Decision(id_, "wait", reason, held_back=bool(back)))
         return decisions
 
     def _starts(self, record: WorksetRecord, mask: int) -> bool:
@@ -146,10 +150,23 @@ class _Plan:
             return False
         self.counts["global"] += 1
         self.counts[f"customer:{record.customer_id}"] += 1
+        if budget := self.budgets.get(record.customer_id):
+            least = min(sum(usd) for usd in self.costs.usd(record, mask).values())
+            self.budgets[record.customer_id] = budget.begun(least)
         return True
 
     def _at_limit(self, record: WorksetRecord) -> str:
-        return self._full("global") or self._full(f"customer:{record.customer_id}")
+        return (
+            self._spent(record.customer_id)
+            or self._full("global")
+            or self._full(f"customer:{record.customer_id}")
+        )
+
+    def _spent(self, customer_id: str) -> str:
+        budget = self.budgets.get(customer_id)
+        if budget is None or budget.left_usd > 0:
+            return ""
+        return f"{customer_id}: {budget}; raise its budget_usd_per_month, or wait for next month"
 
     def _full(self, scope: str) -> str:
         limit = self.limits.get(scope)

@@ -41,7 +41,8 @@ def pause_s(longest_s: float, next_retry: datetime | None, now: datetime) -> flo
 
 
 def nothing_left(depth: Mapping[str, int], decisions: Sequence[Decision]) -> bool:
-    """Whether no workset could start or is running: all that is unfinished is stuck."""
+    """Whether no workset could start or is running: all that is unfinished is stuck, or waits for
+    another budget."""
     unfinished = sum(depth.get(state.value, 0) for state in UNFINISHED)
-    stuck = sum(decision.action == "stuck" for decision in decisions)
+    stuck = sum(decision.action == "stuck" or decision.held_back for decision in decisions)
     return unfinished == stuck

@@ -24,6 +24,7 @@ class Channel(NotificationBlock, StrictBlock, ABC):
             Kind.REDELIVERED,
             Kind.UNREADABLE,
             Kind.CLOCK_OFF,
+            Kind.BUDGET,
             Kind.CLUSTER_UNREACHABLE,
         ],
         description="What is sent; all else is kept back",

@@ -14,13 +14,16 @@ _STATES: Final = {kind.value: state.value for state, kind in OF_STATE.items()}
 
 def as_event(announcement: Announcement) -> dict[str, Any]:
     """Arguments of `emit_event`: `workset.STATE`, `workset.stuck`,
-    `workset.unsettled`, `workset.redelivered`, `machine.clock_off` or `cluster.(un)reachable`."""
+    `workset.unsettled`, `workset.redelivered`, `machine.clock_off`,
+    `customer.budget` or `cluster.(un)reachable`."""
     record, kind = announcement.record, announcement.kind.value
     fields: dict[str, str] = {}
     if kind == "unreadable":
         name, resource = "workset.unreadable", f"workset.{announcement.about}"
     elif kind == "clock_off":
         name, resource = "machine.clock_off", f"machine.{announcement.about}"
+    elif kind == "budget":
+        name, resource = "customer.budget", f"customer.{announcement.about}"
     elif record is None:
         name, resource = kind.replace("_", ".", 1), f"cluster.{announcement.about}"
     else:

@@ -1,23 +1,27 @@
 """The state DB's notes: small texts that all processes share, each under a key of its own.
 
-None decides what becomes of a workset; of two that are written at once one may be lost, and is
-written again.
+None decides what becomes of a workset. Of two that are written at once one may be lost, and is
+written again; of what a customer spends none is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from blocks.state_db.store import Store
+from worksets.budgets import Spent
+from worksets.errors import TransientError
 from worksets.estimates import remembered, with_ratio
 from worksets.health import Health
 from worksets.registration import digest
 
 HEALTH: Final = "health"
 """Key of the note with what is known of the clusters, by name, as JSON."""
+MAX_SWAPS: Final = 20
+"""Times a note is changed anew, because another process was faster, before that is given up."""
 _HEALTH: Final = TypeAdapter(dict[str, Health])
 
 
@@ -89,6 +93,44 @@ class Notes(Store):
         """Remember one more; of two that come at once one may be lost, which does no harm."""
         key = f"pipeline:{pipeline}"
         self._put_note(key, with_ratio(self._get_note(key), ratio))
+
+    def spent(self, month: str, customers: Iterable[str]) -> dict[str, Spent]:
+        """What these have spent in a month, of those of which it was noted."""
+        keys = {_spent_key(month, name): name for name in customers}
+        found = self._get_notes(list(keys))
+        return {keys[key]: Spent.model_validate_json(text) for key, text in found.items() if text}
+
+    def begin_spending(self, month: str, customer: str, usd: float) -> None:
+        """Note what a customer had spent before anything was noted, unless something is."""
+        self._first_note(_spent_key(month, customer), Spent(usd=usd).model_dump_json())
+
+    def add_spent(self, month: str, customer: str, attempt: str, usd: float) -> None:
+        """Count an attempt, named as its job is, exactly once, however often this is called."""
+        self._change_spent(month, customer, lambda spent: spent.plus(attempt, usd))
+
+    def budget_told(self, month: str, customer: str, level: int) -> None:
+        """People know that so much (per cent) of the month's budget is spent."""
+
+        def known(spent: Spent) -> Spent:
+            return spent.model_copy(update={"told": max(spent.told, level)})
+
+        self._change_spent(month, customer, known)
+
+    def _change_spent(self, month: str, customer: str, change: Callable[[Spent], Spent]) -> None:
+        """Change a note of which no change may be lost, until the change is there."""
+        key = _spent_key(month, customer)
+        for _ in range(MAX_SWAPS):
+            before = self._get_note(key) or self._first_note(key, Spent().model_dump_json())
+            spent = Spent.model_validate_json(before)
+            after = change(spent)
+            if after == spent:
+                return
+            self._swap_note(key, before, after.model_dump_json())
+        raise TransientError(f"what {customer} spends is noted by too many at once; try again")
+
+
+def _spent_key(month: str, customer: str) -> str:
+    return f"spent:{month}:{customer}"
 
 
 def _drained_key(cluster_name: str) -> str:

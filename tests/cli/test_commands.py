@@ -485,6 +485,25 @@ def test_the_queue_asks_a_cluster_what_its_nodes_have(slurm, worksets, site, mon
     assert "s: it has not said yet what its nodes have" in why()
 
 
+def test_a_spent_budget_is_said_by_the_queue_and_by_doctor(worksets, site):
+    text = Path("settings.yaml").read_text()
+    Path("settings.yaml").write_text(text.replace("acme: {}", "acme: {budget_usd_per_month: 10}"))
+    month = f"{site.db.now():%Y-%m}"
+
+    def told():
+        rows = worksets("queue", "--json")[1]["queue"]
+        [doctor] = [one for one in worksets("doctor", "--json")[1] if "budget" in one["what"]]
+        assert doctor["what"] == "budget of acme"
+        return [row["why"] for row in rows], doctor["well"]
+
+    whys, well = told()
+    assert well and not any("budget" in why for why in whys)
+    site.db.add_spent(month, "acme", "w0.a1", 10.5)
+    whys, well = told()
+    spent = f"waits: acme: $10.50 of $10.00 for {month} are spent"
+    assert not well and all(why.startswith(spent) for why in whys)
+
+
 def test_no_state_db_is_made_by_looking(worksets):
     code, _, err = worksets("status")
     assert code == 2 and "there is no state DB at" in err

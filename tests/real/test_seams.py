@@ -501,6 +501,37 @@ async def test_what_stands_in_the_settings_reaches_the_job_and_the_folder(here, 
     assert joined.stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_customer_whose_budget_is_spent_waits_and_another_does_not(here, caplog):
+    """3 s at $1200 an hour are a dollar."""
+    dear = clusters({"cluster_name": "a", "price_per_vcpu_hour": 1200.0})
+
+    def with_budget(usd):
+        return {"acme": {"budget_usd_per_month": usd}, "borealis": {}}
+
+    here.deliver("first", pipeline="sleeps")
+    await here.poll(**dear, customers=with_budget(0.5))
+    assert here.db.get("first").state is State.COMPLETE, "anything left is enough to begin"
+    here.deliver("second", pipeline="sleeps")
+    here.deliver("theirs", "borealis")
+    await here.poll(**dear, customers=with_budget(0.5))
+    waits = here.db.get("second")
+    assert waits.state is State.READY and here.db.get("theirs").state is State.COMPLETE
+    [spent] = here.db.spent(f"{here.db.now():%Y-%m}", ["acme"]).values()
+    assert 1.0 <= spent.usd <= 2.0 and spent.told == 100
+    assert [r.message for r in caplog.records].count(
+        f"budget of acme: ${spent.usd:.2f} of $0.50 for {here.db.now():%Y-%m} are spent; nothing "
+        f"of it begins, what runs goes on"
+    ) == 1, "people are told once"
+    assert f"acme: ${spent.usd:.2f} of $0.50" in here.artifact(f"queue-{here.name}")["data"]
+    await here.poll(**dear, customers=with_budget(50))
+    assert here.db.get("second").state is State.COMPLETE
+    # set only now, and the month has been going on
+    late = {"acme": {}, "borealis": {"budget_usd_per_month": 0.01}}
+    await here.poll(**dear, customers=late)
+    [spent] = here.db.spent(f"{here.db.now():%Y-%m}", ["borealis"]).values()
+    assert spent.usd > 0.01
+
+
 async def test_people_are_told_by_events_unless_the_settings_say_no(here):
     here.deliver("told-good")
     here.deliver("told-bad", pipeline="bad-data")
