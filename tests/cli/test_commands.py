@@ -492,7 +492,9 @@ def test_a_spent_budget_is_said_by_the_queue_and_by_doctor(worksets, site):
 
     def told():
         rows = worksets("queue", "--json")[1]["queue"]
-        [doctor] = [one for one in worksets("doctor", "--json")[1] if "budget" in one["what"]]
+        [doctor] = [
+            one for one in worksets("doctor", "--json")[1] if one["what"].startswith("budget")
+        ]
         assert doctor["what"] == "budget of acme"
         return [row["why"] for row in rows], doctor["well"]
 

@@ -12,6 +12,7 @@ from prefect.exceptions import PrefectException
 
 import host.opening
 from blocks.state_db import SQLiteStateDB
+from host.budgets import Budgets
 from tasks.settle import Progress, settle, settle_error
 from worksets.config import ProcessorConfig
 from worksets.errors import ClusterUnreachable
@@ -37,8 +38,9 @@ def here(tmp_path, monkeypatch):
 
     found = SimpleNamespace(
         db=db, call=call, config=ProcessorConfig(), announce=lambda _: None,
-        outbox=SimpleNamespace(tell=lambda _: None)
+        outbox=SimpleNamespace(tell=lambda _: None), settings=SimpleNamespace(customers={})
     )  # fmt: skip
+    found.budgets = Budgets(found)
     monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))
     return found
 
