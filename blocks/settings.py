@@ -116,6 +116,12 @@ class WorksetSettings(StrictBlock):
         )
 
     @property
+    def budgets_usd(self) -> dict[str, float]:
+        """US dollars a month, of the customers that have a budget."""
+        all_ = {name: customer.budget_usd_per_month for name, customer in self.customers.items()}
+        return {name: usd for name, usd in all_.items() if usd is not None}
+
+    @property
     def weights(self) -> dict[str, float]:
         """The customers that are taken, with the weight of each in sharing."""
         return {name: customer.weight for name, customer in self.customers.items()}

@@ -15,7 +15,8 @@ from typing import Final
 from blocks.clusters import Cluster
 from blocks.settings import WorksetSettings
 from blocks.state_db import WorksetStateDB
-from worksets.budgets import Budget, budgets, month_of
+from tasks.accounts import budgets_now
+from worksets.budgets import Budget
 from worksets.capacity import NOT_HEARD, ClusterView, Limits
 from worksets.errors import ConfigurationError, WorksetError
 from worksets.health import Health
@@ -95,14 +96,8 @@ class Site:
 
     def budgets(self, views: Iterable[ClusterView]) -> dict[str, Budget]:
         """What the customers that have a budget may still spend this month."""
-        customers = self.settings.customers
-        usd = {name: c.budget_usd_per_month for name, c in customers.items()}
-        most = {name: budget for name, budget in usd.items() if budget is not None}
-        if not most:
-            return {}
-        month = month_of(self.db.now())
         by_name = {view.name: view for view in views}
-        return budgets(most, self.db.spent(month, most), self.db.held(), by_name, month)
+        return budgets_now(self.settings.budgets_usd, self.db, by_name)
 
     def held_counts(self) -> dict[str, int]:
         return self.db.holder_counts()

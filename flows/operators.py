@@ -5,17 +5,22 @@ The same functions as the command line (`worksets cancel`, `priority`, `register
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import anyio
 from prefect import flow, get_run_logger
 
 from host import load_settings, load_state_db, loading
+from tasks.accounts import reported
 from tasks.cleaning import cleaned, closing_all
 from tasks.operating import registered
+from tasks.showing import Artifact
 from worksets.errors import ConfigurationError
+from worksets.placement import money
 from worksets.record import Priority
 from worksets.texts import few
+from worksets.usage import By
 
 
 @flow(name="cancel_workset", retries=0, persist_result=False)
@@ -117,6 +122,42 @@ async def clean_worksets(dry_run: bool = False, settings: str = "default") -> di
         "gb": round(sum(row.get("gb", 0.0) for row in rows if row["done"]), 3),
         "not": [row["told"] for row in rows if not row["done"]],
     }
+
+
+@flow(name="report_usage", retries=0, persist_result=False)
+async def report_usage(
+    by: By = "customer",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    settings: str = "default",
+) -> list[dict[str, Any]]:
+    """Write the page `usage`: what was used, in dollars and vCPU-hours, and how busy those were.
+
+    Args:
+        by: customer, pipeline or cluster.
+        since: Only what ended from then on; empty: from the first of this month (UTC).
+        until: Only what ended before then; empty: until now.
+        settings: Name of the settings block.
+    """
+    found = await load_settings(settings)
+    db = await load_state_db(settings)
+    log = get_run_logger()
+
+    def failed(reference: str, error: ConfigurationError) -> None:
+        log.error("%s is not asked: %s", reference, error)
+
+    clusters = await loading.load_clusters(found, failed)
+
+    def reckoned() -> tuple[list[dict[str, Any]], str]:
+        with closing_all(clusters):
+            return reported(found, db, clusters, by, since, until)
+
+    rows, text = await anyio.to_thread.run_sync(reckoned)
+    own = "" if settings == "default" else f"-{settings}"
+    total = f"{money(rows[-1]['usd'])} in all" if rows else "nothing was used"
+    await Artifact(f"usage{own}").show(text, total)
+    log.info("%s; the page usage%s under Artifacts has the rest", total, own)
+    return rows
 
 
 @flow(name="register_worksets", retries=0, persist_result=False)

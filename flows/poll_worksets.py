@@ -18,6 +18,7 @@ from flows.operators import (
     clean_worksets,
     drain_cluster,
     register_worksets,
+    report_usage,
     set_priority,
 )
 from flows.process_workset import process_workset
@@ -81,6 +82,7 @@ SERVED: Final[dict[str, Flow[Any, Any]]] = {
     "register-worksets": register_worksets,
     "drain-cluster": drain_cluster,
     "clean-worksets": clean_worksets,
+    "report-usage": report_usage,
 }
 """Deployments whose runs, whoever asks for them, run in the poller."""
 

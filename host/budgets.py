@@ -24,20 +24,12 @@ class Budgets:
         self.known: dict[str, Budget] = {}
         """As the last look has found them."""
 
-    @property
-    def _usd(self) -> dict[str, float]:
-        found = {
-            name: customer.budget_usd_per_month
-            for name, customer in self._here.settings.customers.items()
-        }
-        return {name: usd for name, usd in found.items() if usd is not None}
-
     def _views(self) -> dict[str, ClusterView]:
         return {name: watch.cluster.view() for name, watch in self._here.watches.items()}
 
     async def look(self) -> None:
         """See what is spent, and what runs; tell people, at least once, when it is nearly all."""
-        here, most = self._here, self._usd
+        here, most = self._here, self._here.settings.budgets_usd
         if not most:
             self.known = {}
             return
@@ -71,7 +63,7 @@ class Budgets:
     async def count(self, record: WorksetRecord, status: JobStatus) -> None:
         """Count an attempt that is over, before its end is written; nothing without a budget."""
         here, name = self._here, record.customer_id
-        if name not in self._usd:
+        if name not in here.settings.budgets_usd:
             return
         cluster = here.watch(record.cluster_name).cluster
         minutes = cluster.request(

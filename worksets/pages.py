@@ -107,6 +107,38 @@ def queue_page(
     return "\n\n".join(parts)
 
 
+def usage_page(
+    rows: Sequence[Mapping[str, Any]],
+    by: str,
+    since: datetime,
+    until: datetime,
+    budgets: Iterable[str],
+    silent: Mapping[str, str],
+) -> str:
+    """What was used in a time, from the rows of `worksets.usage`; the last is the sum of all.
+
+    `budgets`: how much is left of each, in words; `silent`: why clusters' accounting is missing.
+    """
+    parts = [f"What ended from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC."]
+    for name, why in silent.items():
+        parts.append(f"**{cell(name)}**: by markers, its accounting did not answer: {cell(why)}")
+    if not rows:
+        return "\n\n".join([*parts, "Nothing was used."])
+    columns = {
+        by: by, "worksets": "worksets", "failed_runs": "failed runs", "vcpu_hours": "vCPU-hours",
+        "busy": "busy", "peak_gb": "most memory, GB", "usd": "cost", "told_by": "told by",
+    }  # fmt: skip
+    body = [[money(row[key]) if key == "usd" else row[key] for key in columns] for row in rows]
+    parts.append(table(list(columns.values()), body))
+    parts.append(
+        "vCPU-hours are those set aside, and *busy* the part of them in which a processor worked. "
+        "Dollars are at the clusters' prices of now."
+    )
+    if told := [f"- {cell(budget)}" for budget in budgets]:
+        parts += ["## Budgets", "\n".join(told)]
+    return "\n\n".join(parts)
+
+
 def _clock(at: str | None, now: datetime) -> str | None:
     """A time (ISO 8601) as people write it: without the day where that is today's. UTC."""
     if at is None:

@@ -15,12 +15,12 @@ import pytest
 from cli import main as program
 from cli.looking import added
 from cli.site import open_site
-from cli.usage import summed
 from worksets.capacity import ClusterView
 from worksets.errors import ErrorCategory
 from worksets.events import Fail
 from worksets.jobs import job_name
 from worksets.record import State, Step, StepRun, Took
+from worksets.usage import summed
 from worksets.used import Used
 
 SETTINGS = """

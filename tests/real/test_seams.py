@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from flows.operators import (
     clean_worksets,
     drain_cluster,
     register_worksets,
+    report_usage,
     set_priority,
 )
 from flows.poll_worksets import poll_worksets
@@ -530,6 +532,25 @@ async def test_a_customer_whose_budget_is_spent_waits_and_another_does_not(here,
     await here.poll(**dear, customers=late)
     [spent] = here.db.spent(f"{here.db.now():%Y-%m}", ["borealis"]).values()
     assert spent.usd > 0.01
+
+
+async def test_a_form_writes_what_was_used_as_a_page(here):
+    dear = clusters({"cluster_name": "a", "price_per_vcpu_hour": 1200.0})
+    budget = {"acme": {"budget_usd_per_month": 1}, "borealis": {}}
+    await here.configure(**dear, customers=budget)
+    assert await report_usage(settings=here.name) == []
+    assert "Nothing was used." in here.artifact(f"usage-{here.name}")["data"]
+    here.deliver("w", pipeline="sleeps")
+    await here.poll(**dear, customers=budget)
+    cost = here.db.spent(f"{here.db.now():%Y-%m}", ["acme"])["acme"].usd
+    for by, name in (("customer", "acme"), ("pipeline", "sleeps"), ("cluster", "a")):
+        first, total = await report_usage(by=by, settings=here.name)
+        assert (first[by], first["worksets"], total[by]) == (name, 1, "all")
+        assert first["usd"] == pytest.approx(cost, abs=0.01), "the budget counts the same"
+        page = here.artifact(f"usage-{here.name}")
+        assert f"| {name} | 1 | 0 |" in page["data"] and f"${cost:.2f}" in page["description"]
+    assert f"acme: ${cost:.2f} of $1.00" in page["data"]
+    assert await report_usage(until=datetime(2026, 1, 1), settings=here.name) == []
 
 
 async def test_people_are_told_by_events_unless_the_settings_say_no(here):

@@ -52,6 +52,7 @@ def test_an_attempt_counts_once_however_often_its_end_is_written(ends):
 
 def test_a_note_stays_small():
     spent = Spent()
+    assert (spent.usd, spent.told) == (0, 0)
     for n in range(3 * KEPT):
         spent = spent.plus(f"w{n}.a1", 1.0)
     assert spent.usd == 3 * KEPT and len(spent.attempts) == KEPT

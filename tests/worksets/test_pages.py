@@ -16,7 +16,7 @@ from worksets.diagnosis import diagnose
 from worksets.errors import ErrorCategory
 from worksets.gantt import COLOURS, Bar, gantt, lanes
 from worksets.health import Health
-from worksets.pages import cell, failure_report, length, queue_page, table, workset_page
+from worksets.pages import cell, failure_report, length, queue_page, table, usage_page, workset_page
 from worksets.record import (
     Estimates,
     Exported,
@@ -147,6 +147,21 @@ def test_the_queue_has_clusters_waiting_and_what_is_expected():
     assert "| 02 Jan 01:00 |" in queue_page(late, depth, there, NOW)
     empty = queue_page([], overview.depth([], NOW), there, NOW)
     assert "Nothing waits." in empty and "Nothing is unfinished." in empty
+
+
+def test_usage_is_a_table_with_the_sum_the_budgets_and_what_is_missing():
+    row = {"customer": "acme", "worksets": 3, "failed_runs": 1, "vcpu_hours": 12.5, "busy": "81%",
+           "peak_gb": None, "usd": 6.25, "told_by": "accounting", "jobs": 9}  # fmt: skip
+    rows = [row, {**row, "customer": "all"}]
+    since = NOW - timedelta(days=1)
+    text = usage_page(rows, "customer", since, NOW, ["acme: half is spent"], {"hpc": NASTY})
+    assert "from 2025-12-31 12:00 to 2026-01-01 12:00 UTC" in text
+    assert "| customer | worksets | failed runs | vCPU-hours | busy |" in text
+    assert "| acme | 3 | 1 | 12.5 | 81% | – | $6.25 | accounting |" in text
+    assert "| all | 3 |" in text and "- acme: half is spent" in text
+    assert "**hpc**: by markers" in text and r"\<b\>" in text
+    assert "Budgets" not in usage_page(rows, "customer", since, NOW, [], {})
+    assert usage_page([], "customer", since, NOW, [], {}).endswith("Nothing was used.")
 
 
 def test_text_of_strangers_stays_text_in_every_page():
