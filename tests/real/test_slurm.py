@@ -129,6 +129,26 @@ def _never(cluster, **fields):
     return other.view().never
 
 
+def test_a_job_goes_to_any_partition_of_its_price_that_takes_jobs(two, tmp_path):
+    """Slurm takes the one that is free first; one that is down would keep it for ever."""
+    real, both = two[0], [{"name": "main"}, {"name": "second"}]
+    nodes = real.call("sinfo", "-h", "-N", "-o", "%N").stdout.split()[0]
+    real.call("scontrol", "create", "PartitionName=second", f"Nodes={nodes}", "MaxTime=10")
+    try:
+        cluster = on(real, tmp_path / "work", partitions=both, time_limit_minutes=5)
+        for name, state, chosen in (("w1", "UP", "main,second"), ("w2", "DOWN", "second")):
+            real.call("scontrol", "update", "PartitionName=main", f"State={state}")
+            assert cluster.capacity() > 0
+            asked = cluster.request(Estimates())
+            assert asked.partition == chosen
+            job = spec(name, 1, ("run", ("true",))).model_copy(update={"request": asked})
+            cluster.submit(job)
+            assert until(cluster, f"{name}.a1").phase is Phase.ENDED
+    finally:
+        real.call("scontrol", "update", "PartitionName=main", "State=UP")
+        real.call("scontrol", "delete", "PartitionName=second")
+
+
 def test_a_job_whose_epilog_hangs_has_ended_by_its_markers(two, tmp_path):
     """Slurm says COMPLETING as long as it runs, or as a process cannot be killed."""
     epilog = tmp_path / "epilog"
