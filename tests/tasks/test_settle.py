@@ -38,7 +38,8 @@ def here(tmp_path, monkeypatch):
 
     found = SimpleNamespace(
         db=db, call=call, config=ProcessorConfig(), announce=lambda _: None,
-        outbox=SimpleNamespace(tell=lambda _: None), settings=SimpleNamespace(budgets_usd={})
+        outbox=SimpleNamespace(tell=lambda _: None),
+        settings=SimpleNamespace(budgets_usd={}, pipelines={}),
     )  # fmt: skip
     found.budgets = Budgets(found)
     monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))
