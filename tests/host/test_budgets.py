@@ -61,18 +61,22 @@ async def test_what_was_killed_is_counted_to_its_time_limit(here):
     assert here.db.spent(MONTH, ["acme"])["acme"].usd == 24
 
 
-async def test_what_the_month_has_taken_before_there_was_a_budget_counts(here):
+@pytest.mark.parametrize("looks_first", [True, False])
+async def test_what_the_month_has_taken_before_there_was_a_budget_counts(here, looks_first):
     run = StepRun(step=Step.RUN, attempt=1, cluster_name="local", exit_code=0,
                   started_at=NOW - timedelta(hours=4), ended_at=NOW)  # fmt: skip
     before, _ = attempt("before", 4)
     here.db.register(before.model_copy(update={"state": State.COMPLETE, "step_runs": (run,)}))
+    if looks_first:
+        await here.budgets.look()
+        assert here.budgets.known["acme"].spent_usd == 4
     await here.budgets.count(*attempt("w", 3))
     await here.budgets.look()
     assert here.budgets.known["acme"].spent_usd == 4 + 3
     assert here.limits.budgets == here.budgets.known
 
 
-async def test_people_are_told_at_each_level_until_that_is_noted(here, monkeypatch):
+async def test_people_are_told_at_each_level_until_that_is_noted(here, monkeypatch, caplog):
     await here.budgets.look()
     assert here.told == []
     await here.budgets.count(*attempt("w1", 8))
@@ -90,6 +94,7 @@ async def test_people_are_told_at_each_level_until_that_is_noted(here, monkeypat
     for _ in range(2):
         await here.budgets.look()
     assert len(here.told) == 3 and "nothing of it begins" in here.told[-1].message
+    assert caplog.messages[-1] == here.told[-1].message
     assert (here.told[-1].about, here.told[-1].attributes["customer_id"]) == ("acme", "acme")
 
 
