@@ -84,9 +84,9 @@ def one_life(db: DynamoDBStateDB, workset_id: str, limit: int = 10) -> None:
         cluster_required=False,
         input_bytes=183_000_000_000,
     )
-    db.learned("germline", "16 0 0 0")  # discover
+    db.estimate_ratios("germline")  # discover
     db.get(workset_id)  # validate
-    db.learned("germline", "16 0 0 0")
+    db.estimate_ratios("germline")
     db.describe(workset_id, description)  # the estimates have learnt since it was registered
     db.holder_counts()  # schedule
     db.get(workset_id)  # lock
@@ -102,7 +102,7 @@ def one_life(db: DynamoDBStateDB, workset_id: str, limit: int = 10) -> None:
         for step in ("stage", "run", "export")
     )
     db.complete(workset_id, begun.fence, runs)
-    db.add_learned("germline", "16 0 0 0", 1.07, 1.0, 1.0)
+    db.add_estimate_ratio("germline", 1.07)
 
 
 def one_poll(db: DynamoDBStateDB, names: list[str]) -> None:

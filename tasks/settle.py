@@ -30,7 +30,7 @@ from worksets.errors import (
     WorksetError,
     WorksetNotFound,
 )
-from worksets.estimates import asks, taken
+from worksets.estimates import taken
 from worksets.events import Exhausted
 from worksets.jobs import JobStatus, Phase, steps_to_run
 from worksets.pages import failure_report, log_report
@@ -161,22 +161,11 @@ async def _last_words(here: Host, record: WorksetRecord, status: JobStatus) -> s
 
 async def _learn(here: Host, done: WorksetRecord) -> None:
     """Let the estimates of the next worksets of this pipeline learn from this one."""
-    pipeline = here.settings.pipelines.get(done.pipeline)
-    if pipeline is None:
-        return  # it has left the settings meanwhile
     try:
-        cluster = here.watch(done.cluster_name).cluster
-        unlearned = {"memory_factor": 1.0, "time_factor": 1.0}
-        first = cluster.request(done.estimates.model_copy(update=unlearned))
-        last = cluster.request(done.estimates, done.out_of_memory, done.out_of_time)
-        await here.call(
-            here.db.add_learned,
-            done.pipeline,
-            asks(pipeline),
-            taken(done, last.vcpus),
-            last.memory_gb / first.memory_gb,
-            (last.minutes or 1) / (first.minutes or 1),
-        )
+        vcpus = here.watch(done.cluster_name).cluster.request(done.estimates).vcpus
+        ratio = taken(done, vcpus)
+        if ratio is not None:
+            await here.call(here.db.add_estimate_ratio, done.pipeline, ratio)
     except WorksetError as error:
         # the workset is complete, whatever becomes of this
         get_run_logger().warning("estimates learn nothing from %s: %s", done.workset_id, error)

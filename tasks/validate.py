@@ -17,7 +17,7 @@ from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.daylily import words
 from worksets.delivery import NotDelivered, Waits, Whole, judge
 from worksets.errors import ConfigurationError, TransientError, WorksetError
-from worksets.estimates import asks, estimate
+from worksets.estimates import correction, estimate
 from worksets.genomes import genome_at, known_genomes
 from worksets.inputs import inputs_of
 from worksets.jobs import Input
@@ -182,8 +182,8 @@ def described(
 ) -> Description:
     """The spec as a record takes it over, with what the workset will need; blocks."""
     settings = here.settings
-    pipeline = settings.pipeline(spec.pipeline)
-    estimates = estimate(spec, pipeline, sizes, here.db.learned(spec.pipeline, asks(pipeline)))
+    ratios = here.db.estimate_ratios(spec.pipeline)
+    estimates = estimate(spec, settings.pipeline(spec.pipeline), sizes, correction(ratios))
     customer, retries = settings.default_customer, settings.default_max_retries
     return describe(spec, customer, retries, sizes, estimates, delivery)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
 from statistics import median
 from typing import Final
@@ -18,39 +17,20 @@ ENOUGH: Final = 3
 """Finished worksets before they correct anything."""
 BOUNDS: Final = (0.25, 4.0)
 """A correction is never less or more: beyond that the table in the settings is wrong."""
-WORST: Final = 0.9
-"""Of the last worksets so many, of ten, had enough with what the next are given at once."""
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What finished worksets of a pipeline have taught, each as a factor of what its table says.
-
-    Memory and time limits are only ever raised: what is measured is the largest process, or a
-    sample of all, and a job that is given as little as that may be killed.
-    """
-
-    correction: float = 1.0
-    memory: float = 1.0
-    minutes: float = 1.0
-    worksets: int = 0
-
-
-NOTHING: Final = Learned()
 
 
 def estimate(
     spec: WorksetSpec,
     pipeline: Pipeline,
     sizes: Mapping[str, int] | None,
-    learned: Learned = NOTHING,
+    correction: float = 1.0,
 ) -> Estimates:
     """From samples, coverage and `sizes` (bytes of each file, in the YAML's order;
     None: not looked at).
 
     vCPU-hours are linear in GB, samples and samples × coverage, with the pipeline's coefficients,
-    times what finished worksets took of those. Memory grows with the largest sample, time and
-    scratch with all of them. What the pipeline says nothing of is 0.
+    times `correction`. Memory grows with the largest sample, time and scratch with all of them.
+    What the pipeline says nothing of is 0.
     """
     # in the order of the YAML: names of files elsewhere are not those that it says
     known = iter(sizes.values() if sizes else ())
@@ -73,12 +53,9 @@ def estimate(
         minutes=min(ceil(minutes), MAX_MINUTES),
         gpus=pipeline.gpus,
         scratch_gb=pipeline.scratch_gb + pipeline.scratch_gb_per_gb * sum(gb),
-        vcpu_hours=vcpu_hours * learned.correction,
+        vcpu_hours=vcpu_hours * correction,
         storage_gb=pipeline.storage_factor * sum(sizes.values() if sizes else ()) / 1e9,
-        correction=learned.correction,
-        memory_factor=learned.memory,
-        time_factor=learned.minutes,
-        learned_from=learned.worksets,
+        correction=correction,
     )
 
 
@@ -94,31 +71,6 @@ def correction(ratios: Sequence[float]) -> float:
     if len(ratios) < ENOUGH:
         return 1.0
     return min(max(median(ratios), BOUNDS[0]), BOUNDS[1])
-
-
-def enough(grown: Sequence[float]) -> float:
-    """How many times what they asked for first nine in ten worksets had in the end; 1 while fewer
-    than three are known."""
-    if len(grown) < ENOUGH:
-        return 1.0
-    return min(max(sorted(grown)[ceil(WORST * len(grown)) - 1], 1.0), BOUNDS[1])
-
-
-def learned(ratios: Sequence[float], grown: Sequence[tuple[float, float]]) -> Learned:
-    """From vCPU-hours taken by those expected, and memory and minutes had by those asked first."""
-    memory, minutes = zip(*grown, strict=True) if grown else ((), ())
-    return Learned(correction(ratios), enough(memory), enough(minutes), len(ratios))
-
-
-def asks(pipeline: Pipeline) -> str:
-    """What a pipeline says of memory and time: what was learned of it counts as long as it does."""
-    said = (
-        pipeline.memory_gb,
-        pipeline.memory_gb_per_gb,
-        pipeline.minutes,
-        pipeline.minutes_per_gb,
-    )
-    return " ".join(f"{number:g}" for number in said)
 
 
 def taken(record: WorksetRecord, vcpus: int) -> float | None:
@@ -138,19 +90,6 @@ def taken(record: WorksetRecord, vcpus: int) -> float | None:
 def remembered(note: str) -> tuple[float, ...]:
     """The ratios in a note of the state DB, the oldest first."""
     return tuple(float(word) for word in note.split())
-
-
-def remembered_growth(note: str) -> tuple[tuple[float, float], ...]:
-    """Memory and minutes, each by what was asked first, in a note of the state DB."""
-    pairs = (word.partition(":") for word in note.split())
-    return tuple((float(memory), float(minutes)) for memory, _, minutes in pairs)
-
-
-def with_growth(note: str, memory: float, minutes: float) -> str:
-    """The note with one more, of the last twenty; while nothing has ever grown there is none."""
-    if not note and memory <= 1 and minutes <= 1:
-        return ""
-    return " ".join([*note.split(), f"{memory:.3g}:{minutes:.3g}"][-KEPT:])
 
 
 def with_ratio(note: str, ratio: float) -> str:

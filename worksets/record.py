@@ -130,13 +130,6 @@ class Estimates(Stored):
     correction: float = Field(
         1.0, gt=0, description="in vcpu_hours: how much longer finished worksets took than expected"
     )
-    memory_factor: float = Field(
-        1.0, ge=1, description="so many times its memory finished worksets needed, not in memory_gb"
-    )
-    time_factor: float = Field(1.0, ge=1, description="the same of its time limit")
-    learned_from: int = Field(
-        0, ge=0, description="finished worksets that all this is learned from"
-    )
 
     def duration_hours(self, otherwise: int) -> float:
         """How long its run step takes on the vCPUs that it asks for; `otherwise`: where it asks for

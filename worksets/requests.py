@@ -106,8 +106,7 @@ def request(
     out_of_memory: int = 0,
     out_of_time: int = 0,
 ) -> JobRequest:
-    """What an attempt asks for, after so many that ran out of memory, and of time; also of other
-    worksets of its pipeline, as far as that was learned.
+    """What an attempt asks for, after so many that ran out of memory, and of time.
 
     Never less than the first attempt, and more than a ceiling gives only where none gives as much
     as the first needs: its cluster will say what is wrong with that. A time limit that nobody has
@@ -115,12 +114,10 @@ def request(
     """
     ceilings = by_preference(ceilings)
     first = first_within(needs, otherwise, ceilings)
-    times = needs.memory_factor * growth.factor**out_of_memory
-    memory = grown(first.memory_gb, times, growth.max_memory_gb)
+    memory = grown(first.memory_gb, growth.factor**out_of_memory, growth.max_memory_gb)
     minutes = first.minutes
     if minutes is not None:
-        times = needs.time_factor * growth.factor**out_of_time
-        minutes = round(grown(minutes, times, growth.max_minutes))
+        minutes = round(grown(minutes, growth.factor**out_of_time, growth.max_minutes))
     asked = first.model_copy(update={"memory_gb": memory, "minutes": minutes})
     enough = [ceiling for ceiling in ceilings if ceiling.holds(first)]
     if not enough:

@@ -14,14 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from blocks.state_db.store import Store
 from worksets.budgets import Spent
 from worksets.errors import TransientError
-from worksets.estimates import (
-    Learned,
-    learned,
-    remembered,
-    remembered_growth,
-    with_growth,
-    with_ratio,
-)
+from worksets.estimates import remembered, with_ratio
 from worksets.health import Health
 from worksets.registration import digest
 
@@ -92,30 +85,14 @@ class Notes(Store):
         found = self._get_notes(list(keys))
         return {keys[key]: reason for key, reason in found.items() if reason}
 
-    def learned(self, pipeline: str, asks: str) -> Learned:
-        """What the last worksets of a pipeline that finished have taught.
+    def estimate_ratios(self, pipeline: str) -> tuple[float, ...]:
+        """vCPU-hours taken by those expected, of the last worksets of a pipeline that finished."""
+        return remembered(self._get_note(f"pipeline:{pipeline}"))
 
-        `asks`: what the pipeline says of memory and time, `worksets.estimates.asks`.
-        """
-        ratios, grown = f"pipeline:{pipeline}", _grown_key(pipeline, asks)
-        found = self._get_notes([ratios, grown])
-        return learned(remembered(found.get(ratios, "")), remembered_growth(found.get(grown, "")))
-
-    def add_learned(
-        self, pipeline: str, asks: str, ratio: float | None, memory: float, minutes: float
-    ) -> None:
-        """Remember one more; of two that come at once one may be lost, which does no harm.
-
-        `ratio`: vCPU-hours taken by those expected; None: it says nothing. `memory`, `minutes`:
-        what its last attempt was given by what its first would have been, had nothing been learned.
-        """
-        if ratio is not None:
-            key = f"pipeline:{pipeline}"
-            self._put_note(key, with_ratio(self._get_note(key), ratio))
-        key = _grown_key(pipeline, asks)
-        before = self._get_note(key)
-        if after := with_growth(before, memory, minutes):
-            self._put_note(key, after)
+    def add_estimate_ratio(self, pipeline: str, ratio: float) -> None:
+        """Remember one more; of two that come at once one may be lost, which does no harm."""
+        key = f"pipeline:{pipeline}"
+        self._put_note(key, with_ratio(self._get_note(key), ratio))
 
     def spent(self, month: str, customers: Iterable[str]) -> dict[str, Spent]:
         """What these have spent in a month, of those of which it was noted."""
@@ -150,10 +127,6 @@ class Notes(Store):
                 return
             self._swap_note(key, before, after.model_dump_json())
         raise TransientError(f"what {customer} spends is noted by too many at once; try again")
-
-
-def _grown_key(pipeline: str, asks: str) -> str:
-    return f"grown:{pipeline}:{digest(asks)}"
 
 
 def _spent_key(month: str, customer: str) -> str:

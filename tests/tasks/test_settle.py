@@ -38,8 +38,7 @@ def here(tmp_path, monkeypatch):
 
     found = SimpleNamespace(
         db=db, call=call, config=ProcessorConfig(), announce=lambda _: None,
-        outbox=SimpleNamespace(tell=lambda _: None),
-        settings=SimpleNamespace(budgets_usd={}, pipelines={}),
+        outbox=SimpleNamespace(tell=lambda _: None), settings=SimpleNamespace(budgets_usd={})
     )  # fmt: skip
     found.budgets = Budgets(found)
     monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))

@@ -8,26 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.clusters import LocalCluster, SlurmCluster
+from blocks.clusters import LocalCluster
 from blocks.state_db import SQLiteStateDB
 from tasks.settle import _learn
 from worksets.config import MAX_MINUTES, Pipeline
-from worksets.estimates import (
-    BOUNDS,
-    ENOUGH,
-    KEPT,
-    Learned,
-    asks,
-    correction,
-    enough,
-    estimate,
-    learned,
-    remembered,
-    remembered_growth,
-    taken,
-    with_growth,
-    with_ratio,
-)
+from worksets.estimates import BOUNDS, KEPT, correction, estimate, remembered, taken, with_ratio
 from worksets.record import Estimates, Step, StepRun, WorksetRecord
 from worksets.spec import parse_spec
 
@@ -63,14 +48,14 @@ def test_an_estimate_is_linear_in_gb_samples_and_coverage():
 
 
 def test_time_and_disk_grow_with_all_files_and_what_is_not_said_is_nothing():
-    said = {
+    asks = {
         "minutes": 10,
         "minutes_per_gb": 2.5,
         "gpus": 2,
         "scratch_gb": 5,
         "scratch_gb_per_gb": 3,
     }
-    found = estimate(SPEC, TABLE.model_copy(update=said), SIZES)
+    found = estimate(SPEC, TABLE.model_copy(update=asks), SIZES)
     gb = sum(SIZES.values()) / 1e9
     assert found.minutes == ceil(10 + 2.5 * gb) and found.gpus == 2
     assert found.scratch_gb == pytest.approx(5 + 3 * gb)
@@ -82,10 +67,7 @@ def test_time_and_disk_grow_with_all_files_and_what_is_not_said_is_nothing():
 
 
 def test_a_correction_scales_the_time_and_nothing_else():
-    plain, longer = (
-        estimate(SPEC, TABLE, SIZES),
-        estimate(SPEC, TABLE, SIZES, Learned(correction=1.5)),
-    )
+    plain, longer = estimate(SPEC, TABLE, SIZES), estimate(SPEC, TABLE, SIZES, 1.5)
     assert longer.vcpu_hours == pytest.approx(1.5 * plain.vcpu_hours)
     assert (longer.memory_gb, longer.storage_gb) == (plain.memory_gb, plain.storage_gb)
 
@@ -143,67 +125,13 @@ async def test_estimates_learn_from_what_finished_and_settle(tmp_path, table, ha
     async def call(function, *arguments):
         return function(*arguments)
 
-    here = SimpleNamespace(
-        db=db, call=call, watch=lambda _: SimpleNamespace(cluster=cluster),
-        settings=SimpleNamespace(pipelines={"germline": table}),
-    )  # fmt: skip
+    here = SimpleNamespace(db=db, call=call, watch=lambda _: SimpleNamespace(cluster=cluster))
     truth = estimate(SPEC, table, SIZES).vcpu_hours * 1.5
     errors = []
     for n in range(8):
-        expected = estimate(SPEC, table, SIZES, db.learned("germline", asks(table)))
-        assert expected.learned_from == n
+        expected = estimate(SPEC, table, SIZES, correction(db.estimate_ratios("germline")))
         errors.append(abs(expected.vcpu_hours / truth - 1))
         await _learn(here, finished(f"w{n}", truth / had, expected))
     assert errors[:3] == pytest.approx([1 / 3] * 3)
     assert errors[3:] == pytest.approx([0] * 5, abs=1e-3)
-    assert db.learned("rna-seq", asks(table)) == Learned(), "each pipeline for itself"
-
-
-async def test_what_ran_out_of_memory_or_time_is_given_at_once_to_those_that_follow(tmp_path):
-    """Each of the first three ran out of memory once, and of time twice; the fourth of nothing."""
-    db = SQLiteStateDB(path=str(tmp_path / "state.db"))
-    cluster = SlurmCluster(
-        cluster_name="c", work_folder="/w", memory_gb_per_workset=8, time_limit_minutes=100
-    )
-
-    async def call(function, *arguments):
-        return function(*arguments)
-
-    here = SimpleNamespace(
-        db=db, call=call, watch=lambda _: SimpleNamespace(cluster=cluster),
-        settings=SimpleNamespace(pipelines={"germline": SILENT}),
-    )  # fmt: skip
-    asked = []
-    for n in range(6):
-        needs = estimate(SPEC, SILENT, SIZES, db.learned("germline", asks(SILENT)))
-        first = cluster.request(needs)
-        asked.append((first.memory_gb, first.minutes))
-        ran_out = {"out_of_memory": 1, "out_of_time": 2} if n < ENOUGH else {}
-        await _learn(here, finished(f"w{n}", 1, needs).model_copy(update=ran_out))
-    assert asked == [(8, 100)] * 3 + [(12, 225)] * 3
-    assert cluster.request(needs, 1).memory_gb == 18, "and more if that was too little"
-    table = SILENT.model_copy(update={"memory_gb": 16})
-    anew = db.learned("germline", asks(table))
-    assert (anew.memory, anew.minutes) == (1, 1), "the pipeline says something else now"
-    here.settings.pipelines.clear()
-    await _learn(here, finished("w9", 1, needs))
-
-
-@given(st.lists(st.floats(0.1, 100), max_size=30))
-def test_nine_in_ten_have_enough_and_nobody_less_than_was_asked(grown):
-    times = enough(grown)
-    assert 1 <= times <= BOUNDS[1]
-    assert len(grown) >= ENOUGH or times == 1
-    if len(grown) >= ENOUGH and times < BOUNDS[1]:
-        assert sum(factor <= times for factor in grown) >= 0.9 * len(grown)
-
-
-def test_nothing_is_noted_while_nothing_has_ever_run_out():
-    assert with_growth("", 1.0, 1.0) == ""
-    note = with_growth("", 1.5, 1.0)
-    for _ in range(3 * KEPT):
-        note = with_growth(note, 1.0, 2.25)
-    assert remembered_growth(note) == ((1.0, 2.25),) * KEPT
-    assert remembered_growth(with_growth("", 1.5, 1.0)) == ((1.5, 1.0),)
-    assert learned([], ((1.5, 1.0),) * 3) == Learned(memory=1.5)
-    assert learned([2.0] * 4, ()) == Learned(correction=2.0, worksets=4)
+    assert db.estimate_ratios("rna-seq") == (), "each pipeline for itself"

@@ -135,15 +135,6 @@ def test_what_is_said_of_nothing_is_the_clusters():
     assert str(asked) == "8 vCPUs, 30 GB, 5 minutes, 1 GPUs, 2 GB of scratch"
 
 
-def test_what_was_learned_is_asked_for_at_once_as_far_as_it_is_given():
-    needs = Estimates(memory_factor=2.0, time_factor=1.5)
-    asked = request(needs, UNSAID, [], Growth(factor=1.5), 1, 1)
-    assert (asked.memory_gb, asked.minutes) == (4 * 2 * 1.5, 600 * 1.5 * 1.5)
-    small = Ceiling(vcpus=2, memory_gb=6, minutes=700)
-    asked = request(needs, UNSAID, [small], Growth())
-    assert (asked.memory_gb, asked.minutes) == (6, 700), "and it starts there all the same"
-
-
 def test_a_retry_goes_to_a_dearer_place_when_the_cheap_one_has_no_more():
     cheap = Ceiling(partition="cheap", vcpus=8, memory_gb=8, price_per_vcpu_hour=1)
     big = Ceiling(partition="big", vcpus=8, memory_gb=64, price_per_vcpu_hour=3)
