@@ -52,7 +52,7 @@ def usage(
     """
     site = common.site()
     records = site.db.list_worksets()
-    views = {view.name: view for view in site.views()}
+    views = {view.name: view for view in (site.views_of_now() if ask else site.views())}
     begin, end = _utc(since), _utc(until)
     clusters = [site.cluster(cluster.cluster_name) for cluster in site.clusters] if ask else []
     accounts, silent = accounts_of(clusters, records, begin, end or site.db.now())

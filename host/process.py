@@ -83,7 +83,7 @@ class Host:
                 no_room = "no node of it takes jobs now, or others have them all"
                 view = view.model_copy(update={"unavailable": view.unavailable or no_room})
             elif not watch.cluster.heard and not view.never:
-                view = view.model_copy(update={"unavailable": NOT_HEARD})
+                view = view.model_copy(update={"unavailable": view.unavailable or NOT_HEARD})
             elif room is not None and room < view.max_concurrent_worksets:
                 view = view.model_copy(update={"max_concurrent_worksets": room})
             views.append(view)
@@ -151,8 +151,11 @@ class Host:
         looks = [asyncio.ensure_future(watch.look()) for watch in watches]
         if looks:
             # one that takes its time is used as it was last seen, if it ever was
+            now = self.db.now()
             unheard = any(
-                watch.health.heard_at is None or not watch.cluster.heard for watch in watches
+                watch.health.heard_at is None or not watch.cluster.heard
+                for watch in watches
+                if not watch.health.rests(now)
             )
             wait_s = FIRST_LOOK_S if unheard else LOOK_WAIT_S
             await asyncio.wait(looks, timeout=wait_s)

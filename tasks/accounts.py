@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,6 +56,9 @@ def reported(
     records = db.list_worksets()
     asked = [cluster.of(installation) for cluster in clusters]
     accounts, silent = accounts_of(asked, records, begin, end)
+    for cluster in asked:
+        with suppress(WorksetError):  # what a job had, and its price, goes by its nodes
+            cluster.capacity(settings.least_needs)
     views = {cluster.cluster_name: cluster.view() for cluster in clusters}
     rows = summed(records, views, by, begin, end, accounts)
     left = budgets_now(settings.budgets_usd, db, views)

@@ -126,7 +126,7 @@ class Launcher:
         for id_ in self.discovery.to_refuse & ready.keys():
             self.discovery.to_refuse.discard(id_)
             await self._start(ready[id_], None)
-        await self.here.budgets.look()
+        await self.here.budgets.look(self._begun(ready))
         passed_over = {*self._children, *self._broken}
         self.decisions = await self.here.call(
             plan,
@@ -206,6 +206,16 @@ class Launcher:
             )
             if noted is not None:
                 self.here.outbox.tell(noted)
+
+    def _begun(self, ready: Mapping[str, WorksetRecord]) -> list[WorksetRecord]:
+        """What this poller has sent off that is not locked yet, each on its cluster."""
+        found = []
+        for id_, (_, _, scopes) in self._sent.items():
+            clusters = [scope for scope in scopes if scope.startswith("cluster:")]
+            if id_ in ready and clusters:
+                name = clusters[0].partition(":")[2]
+                found.append(ready[id_].model_copy(update={"cluster_name": name}))
+        return found
 
     async def _counts(self, ready: dict[str, WorksetRecord]) -> dict[str, int]:
         """Holders of each scope, and what this poller has sent off that is not locked yet."""

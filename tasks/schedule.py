@@ -44,6 +44,7 @@ async def schedule(workset: Validated, cluster: str | None = None) -> Placement:
         # it has a place and perhaps a job there; whoever goes on with it goes on there
         return Placement(record.cluster_name, record.placement_reason)
     held = await here.call(here.db.holder_counts)
+    await here.budgets.look()
     decision = place(here, record, held, cluster)
     if decision.action != "start":
         raise AdmissionRefused(f"workset {record.workset_id} {decision.reason}")

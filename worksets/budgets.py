@@ -6,38 +6,49 @@ price of their cluster. A budget stops nothing that has begun: it holds back wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 from pydantic import Field
 
 from worksets.jobs import StepMarkers
-from worksets.record import Frozen, WorksetRecord
+from worksets.record import Frozen, Stored, WorksetRecord
 
 if TYPE_CHECKING:
     from worksets.capacity import ClusterView
 
 LEVELS: Final = (80, 100)
 """Per cent of a budget at which people are told."""
-KEPT: Final = 100
-"""Attempts that are remembered as counted. One is counted anew only if its end is written again,
-which happens within minutes, if at all."""
+KEPT: Final = 80
+"""Attempts that are remembered as counted: of them all a note takes less than a kilobyte. One is
+counted anew only if its end is written again, which happens within minutes, if at all."""
 
 
-class Spent(Frozen):
+class Spent(Stored):
     """What a customer has spent in a month, as the state DB has noted it."""
 
     usd: float = Field(0.0, ge=0)
-    attempts: tuple[str, ...] = Field((), description="the last that were counted")
+    attempts: tuple[str, ...] = Field((), description="digests of the last that were counted")
     told: int = Field(0, description="the level of which people were told, per cent; 0: none")
+    told_of: float = Field(0.0, description="the budget whose level that was, US dollars")
 
     def plus(self, attempt: str, usd: float) -> Spent:
-        """With one more attempt; itself if that was counted already."""
-        if attempt in self.attempts:
+        """With one more attempt, named as its job is; itself if that was counted already."""
+        name = f"{crc32(attempt.encode()):08x}"
+        if name in self.attempts:
             return self
-        last = (*self.attempts, attempt)[-KEPT:]
+        last = (*self.attempts, name)[-KEPT:]
         return self.model_copy(update={"usd": self.usd + usd, "attempts": last})
+
+    def known(self, level: int, budget_usd: float) -> Spent:
+        """After people were told of this level of a budget."""
+        return self.model_copy(update={"told": level, "told_of": budget_usd})
+
+    def told_level(self, budget_usd: float) -> int:
+        """Of which level of this budget people know; of another budget's they may know more."""
+        return self.told if self.told_of == budget_usd else 0
 
 
 class Budget(Frozen):
@@ -75,6 +86,11 @@ def month_of(now: datetime) -> str:
     return f"{now:%Y-%m}"
 
 
+def month_of_steps(steps: Sequence[StepMarkers]) -> str:
+    """The month in which an attempt counts: by its last marker, and not by who reads it when."""
+    return month_of(max(step.ended_at or step.started_at for step in steps))
+
+
 def of_steps(
     steps: Iterable[StepMarkers], now: datetime, minutes: int | None, usd_per_hour: float
 ) -> float:
@@ -88,26 +104,6 @@ def of_steps(
         end = step.ended_at or min(now, limit)
         hours += max(0.0, (end - step.started_at).total_seconds() / 3600)
     return hours * usd_per_hour
-
-
-def usd_per_hour(record: WorksetRecord, cluster: ClusterView | None) -> float:
-    """What an hour of a workset's job costs there; 0 where nothing is known of the cluster."""
-    needs = record.estimates
-    return cluster.vcpus_of(needs) * cluster.price_of(needs) if cluster else 0.0
-
-
-def spent_before(
-    records: Iterable[WorksetRecord], clusters: Mapping[str, ClusterView], month: str
-) -> dict[str, float]:
-    """What each customer has spent in a month by its records: where nothing is noted yet."""
-    found: dict[str, float] = {}
-    for record in records:
-        for run in record.step_runs:
-            if month_of(run.ended_at) == month:
-                hours = (run.ended_at - run.started_at).total_seconds() / 3600
-                usd = hours * usd_per_hour(record, clusters.get(run.cluster_name))
-                found[record.customer_id] = found.get(record.customer_id, 0.0) + usd
-    return found
 
 
 def budgets(

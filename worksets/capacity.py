@@ -66,6 +66,13 @@ class ClusterView(Frozen):
         """vCPUs that a job of such a workset has there."""
         return needs.vcpus or self.vcpus_per_workset
 
+    def price_of_request(self, asked: JobRequest) -> float:
+        """US dollars a vCPU-hour of a job that asks for this there."""
+        names = asked.partition.split(",")
+        there = [place for place in self.offers if place.partition in names]
+        fits = [place for place in there if place.holds(asked)]
+        return (fits or there or self.offers)[0].price_per_vcpu_hour
+
     def price_of(self, needs: Estimates) -> float:
         """US dollars a vCPU-hour of such a workset there: of the cheapest place that takes it."""
         otherwise = JobRequest(

@@ -122,14 +122,12 @@ def usage_page(
     parts = [f"What ended from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC."]
     for name, why in silent.items():
         parts.append(f"**{cell(name)}**: by markers, its accounting did not answer: {cell(why)}")
-    if not rows:
-        return "\n\n".join([*parts, "Nothing was used."])
     columns = {
         by: by, "worksets": "worksets", "failed_runs": "failed runs", "vcpu_hours": "vCPU-hours",
         "busy": "busy", "peak_gb": "most memory, GB", "usd": "cost", "told_by": "told by",
     }  # fmt: skip
     body = [[money(row[key]) if key == "usd" else row[key] for key in columns] for row in rows]
-    parts.append(table(list(columns.values()), body))
+    parts.append(table(list(columns.values()), body) if rows else "Nothing was used.")
     parts.append(
         "vCPU-hours are those set aside, and *busy* the part of them in which a processor worked. "
         "Dollars are at the clusters' prices of now."

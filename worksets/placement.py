@@ -151,8 +151,8 @@ class _Plan:
         self.counts["global"] += 1
         self.counts[f"customer:{record.customer_id}"] += 1
         if budget := self.budgets.get(record.customer_id):
-            least = min(sum(usd) for usd in self.costs.usd(record, mask).values())
-            self.budgets[record.customer_id] = budget.begun(least)
+            begun = budget.begun(self.costs.lowest(record, mask))
+            self.budgets[record.customer_id] = begun
         return True
 
     def _at_limit(self, record: WorksetRecord) -> str:

@@ -90,9 +90,7 @@ def first_within(
     if needs.minutes or first.minutes is None:
         return first
     rest = first.model_copy(update={"minutes": None})
-    there = [place for place in ceilings if place.holds(rest)]
-    there = [place for place in there if place.open] or there
-    longest = max((place.minutes for place in there), default=float("inf"))
+    longest = max((place.minutes for place in ceilings if place.holds(rest)), default=float("inf"))
     if first.minutes > longest >= 1:
         return first.model_copy(update={"minutes": int(longest)})
     return first

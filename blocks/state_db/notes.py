@@ -7,6 +7,8 @@ written again; of what a customer spends none is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from random import random
+from time import sleep
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -100,21 +102,13 @@ class Notes(Store):
         found = self._get_notes(list(keys))
         return {keys[key]: Spent.model_validate_json(text) for key, text in found.items() if text}
 
-    def begin_spending(self, month: str, customer: str, usd: float) -> None:
-        """Note what a customer had spent before anything was noted, unless something is."""
-        self._first_note(_spent_key(month, customer), Spent(usd=usd).model_dump_json())
-
     def add_spent(self, month: str, customer: str, attempt: str, usd: float) -> None:
         """Count an attempt, named as its job is, exactly once, however often this is called."""
         self._change_spent(month, customer, lambda spent: spent.plus(attempt, usd))
 
-    def budget_told(self, month: str, customer: str, level: int) -> None:
-        """People know that so much (per cent) of the month's budget is spent."""
-
-        def known(spent: Spent) -> Spent:
-            return spent.model_copy(update={"told": max(spent.told, level)})
-
-        self._change_spent(month, customer, known)
+    def budget_told(self, month: str, customer: str, level: int, budget_usd: float) -> None:
+        """People know that so much (per cent) of this budget of a month is spent."""
+        self._change_spent(month, customer, lambda spent: spent.known(level, budget_usd))
 
     def _change_spent(self, month: str, customer: str, change: Callable[[Spent], Spent]) -> None:
         """Change a note of which no change may be lost, until the change is there."""
@@ -126,6 +120,7 @@ class Notes(Store):
             if after == spent:
                 return
             self._swap_note(key, before, after.model_dump_json())
+            sleep(random() / 50)  # many at once come apart
         raise TransientError(f"what {customer} spends is noted by too many at once; try again")
 
 

@@ -14,6 +14,7 @@ import host.opening
 from blocks.state_db import SQLiteStateDB
 from host.budgets import Budgets
 from tasks.settle import Progress, settle, settle_error
+from worksets.capacity import ClusterView
 from worksets.config import ProcessorConfig
 from worksets.errors import ClusterUnreachable
 from worksets.jobs import JobStatus, Phase, StepMarkers
@@ -46,6 +47,7 @@ def here(tmp_path, monkeypatch):
 
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
+VIEW = ClusterView(name="a", max_concurrent_worksets=1)
 ENDED_WELL = JobStatus("w.a1", Phase.ENDED, tuple(StepMarkers(s, AT, AT, 0) for s in STEPS))
 
 
@@ -62,7 +64,9 @@ def unreachable(_name, _step):
     ("log", "shown"), [(says("all\x1b[31m well"), True), (says(""), False), (unreachable, False)]
 )
 async def test_what_ended_well_shows_the_end_of_its_log_and_needs_none(here, log, shown):
-    cluster = SimpleNamespace(log_tail=log, request=lambda _: JobRequest(vcpus=1, memory_gb=1))
+    cluster = SimpleNamespace(
+        log_tail=log, request=lambda *_: JobRequest(vcpus=1, memory_gb=1), view=lambda: VIEW
+    )
     here.watch = lambda _: SimpleNamespace(call=here.call, cluster=cluster)
     held = here.db.lock("w", "p", "a", "r", {})
     begun = here.db.begin("w", held.fence)
@@ -78,8 +82,9 @@ async def test_a_log_that_hangs_is_not_waited_for(here, monkeypatch):
         await asyncio.sleep(60)
 
     cluster = SimpleNamespace(
-        log_tail=says("never"), request=lambda _: JobRequest(vcpus=1, memory_gb=1)
-    )
+        log_tail=says("never"), request=lambda *_: JobRequest(vcpus=1, memory_gb=1),
+        view=lambda: VIEW,
+    )  # fmt: skip
     here.watch = lambda _: SimpleNamespace(call=hangs, cluster=cluster)
     begun = here.db.begin("w", here.db.lock("w", "p", "a", "r", {}).fence)
     outcome = await settle(begun, ENDED_WELL)

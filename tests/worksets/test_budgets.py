@@ -11,10 +11,8 @@ from worksets.budgets import (
     Budget,
     Spent,
     budgets,
-    month_of,
+    month_of_steps,
     of_steps,
-    spent_before,
-    usd_per_hour,
 )
 from worksets.capacity import ClusterView, Limits
 from worksets.costs import PlacementPolicy
@@ -22,7 +20,7 @@ from worksets.forecast import forecast
 from worksets.jobs import StepMarkers
 from worksets.placement import plan
 from worksets.polling import nothing_left
-from worksets.record import Estimates, Step, StepRun, WorksetRecord
+from worksets.record import Estimates, Step, WorksetRecord
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 VIEW = ClusterView(
@@ -55,8 +53,9 @@ def test_a_note_stays_small():
     assert (spent.usd, spent.told) == (0, 0)
     for n in range(3 * KEPT):
         spent = spent.plus(f"w{n}.a1", 1.0)
-    assert spent.usd == 3 * KEPT and len(spent.attempts) == KEPT
-    assert spent.attempts[-1] == f"w{3 * KEPT - 1}.a1"
+    assert spent.usd == 3 * KEPT and len(spent.model_dump_json()) < 1024, "a unit of writing"
+    assert spent.plus(f"w{3 * KEPT - 1}.a1", 1.0) is spent.plus(f"w{2 * KEPT}.a1", 1.0) is spent
+    assert spent.plus(f"w{2 * KEPT - 1}.a1", 1.0) is not spent
 
 
 def test_a_killed_step_has_taken_its_time_limit_at_the_most():
@@ -69,27 +68,26 @@ def test_a_killed_step_has_taken_its_time_limit_at_the_most():
     assert of_steps([], NOW, None, 2.0) == 0
 
 
-def test_an_hour_costs_what_its_jobs_vcpus_do():
-    assert usd_per_hour(workset(1), VIEW) == 1.0
-    asks = workset(1).model_copy(update={"estimates": Estimates(vcpus=8)})
-    assert usd_per_hour(asks, VIEW) == 2.0
-    assert usd_per_hour(asks, None) == 0.0, "a cluster that the settings do not know any more"
+def test_an_attempt_counts_in_the_month_in_which_it_ended_whoever_reads_that_when():
+    midnight = datetime(2026, 12, 1, tzinfo=UTC)
+    hour = timedelta(hours=1)
+    ended = StepMarkers(Step.STAGE, midnight - 3 * hour, midnight - hour, 0)
+    killed = StepMarkers(Step.RUN, midnight - hour / 2)
+    over = StepMarkers(Step.RUN, midnight - hour, midnight + hour, 0)
+    assert month_of_steps([ended, killed]) == month_of_steps([ended]) == "2026-11"
+    assert month_of_steps([ended, over]) == "2026-12"
 
 
-def test_what_was_spent_before_is_what_ended_this_month():
-    def run(end, cluster="a"):
-        return StepRun(
-            step=Step.RUN, attempt=1, cluster_name=cluster, exit_code=1,
-            started_at=end - timedelta(hours=2), ended_at=end,
-        )  # fmt: skip
+def test_of_another_budget_people_are_told_anew():
+    """Who is told that all is spent raises it, and is told when that is spent, too."""
+    spent = Spent(usd=100).known(100, 100.0)
+    assert spent.told_level(100.0) == 100 and spent.told_level(200.0) == 0
+    assert spent.known(80, 200.0).told_level(200.0) == 80
 
-    records = [
-        workset(1, step_runs=(run(NOW), run(NOW - timedelta(days=27)))),
-        workset(2, "borealis", step_runs=(run(NOW), run(NOW, "gone"))),
-        workset(3),
-    ]
-    assert spent_before(records, {"a": VIEW}, month_of(NOW)) == {"acme": 2.0, "borealis": 2.0}
-    assert month_of(NOW - timedelta(days=27)) == "2026-10"
+
+def test_what_a_newer_release_notes_is_kept():
+    spent = Spent.model_validate_json('{"usd": 5, "of_another_release": 7}')
+    assert '"of_another_release":7' in spent.plus("w.a1", 1.0).model_dump_json()
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,7 @@ times = st.integers(0, 4)
 @given(needs, places, growths, times, times)
 def test_never_less_than_the_first_and_within_a_place_that_gives_it(needs, places, growth, m, t):
     rest = first_of(needs, UNSAID).model_copy(update={"minutes": None})
-    roomy = [place for place in places if place.holds(rest)]
-    roomy = [place for place in roomy if place.open] or roomy
-    longest = max((place.minutes for place in roomy), default=float("inf"))
+    longest = max((place.minutes for place in places if place.holds(rest)), default=float("inf"))
     unsaid = UNSAID.model_copy(update={"minutes": int(min(UNSAID.minutes, longest))})
     first, asked = first_of(needs, unsaid), request(needs, UNSAID, places, growth, m, t)
     names = set(asked.partition.split(","))
@@ -133,6 +131,17 @@ def test_what_is_said_of_nothing_is_the_clusters():
     said = Estimates(vcpus=8, memory_gb=30, minutes=5, gpus=1, scratch_gb=2)
     asked = request(said, UNSAID, [], Growth())
     assert str(asked) == "8 vCPUs, 30 GB, 5 minutes, 1 GPUs, 2 GB of scratch"
+
+
+def test_a_time_limit_is_the_same_whatever_takes_jobs_at_the_moment():
+    """What ran out of a day would get an hour next time, while the long partition is drained."""
+    short = Ceiling(partition="short", vcpus=4, memory_gb=8, minutes=60)
+    for open_ in (True, False):
+        long = Ceiling(partition="long", vcpus=4, memory_gb=8, minutes=1440, open=open_)
+        asked = [request(Estimates(), UNSAID, [short, long], Growth(), 0, n) for n in range(3)]
+        assert [(a.partition, a.minutes) for a in asked] == [
+            ("long", 600), ("long", 900), ("long", 1350),
+        ]  # fmt: skip
 
 
 def test_a_retry_goes_to_a_dearer_place_when_the_cheap_one_has_no_more():
