@@ -17,7 +17,7 @@ from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.daylily import words
 from worksets.delivery import NotDelivered, Waits, Whole, judge
 from worksets.errors import ConfigurationError, TransientError, WorksetError
-from worksets.estimates import correction, estimate
+from worksets.estimates import estimate
 from worksets.genomes import genome_at, known_genomes
 from worksets.inputs import inputs_of
 from worksets.jobs import Input
@@ -183,7 +183,7 @@ def described(
     """The spec as a record takes it over, with what the workset will need; blocks."""
     settings = here.settings
     ratios = here.db.estimate_ratios(spec.pipeline)
-    estimates = estimate(spec, settings.pipeline(spec.pipeline), sizes, correction(ratios))
+    estimates = estimate(spec, settings.pipeline(spec.pipeline), sizes, ratios)
     customer, retries = settings.default_customer, settings.default_max_retries
     return describe(spec, customer, retries, sizes, estimates, delivery)
 

@@ -23,14 +23,14 @@ def estimate(
     spec: WorksetSpec,
     pipeline: Pipeline,
     sizes: Mapping[str, int] | None,
-    correction: float = 1.0,
+    ratios: Sequence[float] = (),
 ) -> Estimates:
     """From samples, coverage and `sizes` (bytes of each file, in the YAML's order;
     None: not looked at).
 
     vCPU-hours are linear in GB, samples and samples × coverage, with the pipeline's coefficients,
-    times `correction`. Memory grows with the largest sample, time and scratch with all of them.
-    What the pipeline says nothing of is 0.
+    times what finished worksets took of theirs (`ratios`). Memory grows with the largest sample,
+    time and scratch with all of them. What the pipeline says nothing of is 0.
     """
     # in the order of the YAML: names of files elsewhere are not those that it says
     known = iter(sizes.values() if sizes else ())
@@ -45,7 +45,7 @@ def estimate(
         + pipeline.vcpu_hours_per_sample * len(spec.samples)
         + pipeline.vcpu_hours_per_coverage * coverage
     )
-    least = least_of(pipeline)
+    least, longer = least_of(pipeline), correction(ratios)
     minutes = pipeline.minutes + pipeline.minutes_per_gb * sum(gb)
     return Estimates(
         vcpus=least.vcpus,
@@ -53,9 +53,10 @@ def estimate(
         minutes=min(ceil(minutes), MAX_MINUTES),
         gpus=pipeline.gpus,
         scratch_gb=pipeline.scratch_gb + pipeline.scratch_gb_per_gb * sum(gb),
-        vcpu_hours=vcpu_hours * correction,
+        vcpu_hours=vcpu_hours * longer,
         storage_gb=pipeline.storage_factor * sum(sizes.values() if sizes else ()) / 1e9,
-        correction=correction,
+        correction=longer,
+        learned_from=len(ratios) if len(ratios) >= ENOUGH else 0,
     )
 
 

@@ -238,7 +238,8 @@ def _expected(record: WorksetRecord, clusters: Mapping[str, ClusterView]) -> str
         return ""
     needs = record.estimates
     cost = needs.vcpu_hours * view.price_of(needs) if view else 0.0
-    learned = "" if record.estimates.correction == 1 else ", corrected by finished worksets"
+    count = needs.learned_from
+    learned = f", learned from {count} finished worksets" if count else ""
     return f"{length(known * 3600)}" + (f", {money(cost)}" if cost else "") + learned
 
 

@@ -130,6 +130,7 @@ class Estimates(Stored):
     correction: float = Field(
         1.0, gt=0, description="in vcpu_hours: how much longer finished worksets took than expected"
     )
+    learned_from: int = Field(0, ge=0, description="finished worksets that say so")
 
     def duration_hours(self, otherwise: int) -> float:
         """How long its run step takes on the vCPUs that it asks for; `otherwise`: where it asks for

@@ -67,7 +67,9 @@ def test_time_and_disk_grow_with_all_files_and_what_is_not_said_is_nothing():
 
 
 def test_a_correction_scales_the_time_and_nothing_else():
-    plain, longer = estimate(SPEC, TABLE, SIZES), estimate(SPEC, TABLE, SIZES, 1.5)
+    plain, longer = estimate(SPEC, TABLE, SIZES), estimate(SPEC, TABLE, SIZES, [1.5] * 4)
+    assert (plain.learned_from, longer.learned_from) == (0, 4)
+    assert estimate(SPEC, TABLE, SIZES, [1.5] * 2) == plain, "too few to say anything"
     assert longer.vcpu_hours == pytest.approx(1.5 * plain.vcpu_hours)
     assert (longer.memory_gb, longer.storage_gb) == (plain.memory_gb, plain.storage_gb)
 
@@ -129,7 +131,7 @@ async def test_estimates_learn_from_what_finished_and_settle(tmp_path, table, ha
     truth = estimate(SPEC, table, SIZES).vcpu_hours * 1.5
     errors = []
     for n in range(8):
-        expected = estimate(SPEC, table, SIZES, correction(db.estimate_ratios("germline")))
+        expected = estimate(SPEC, table, SIZES, db.estimate_ratios("germline"))
         errors.append(abs(expected.vcpu_hours / truth - 1))
         await _learn(here, finished(f"w{n}", truth / had, expected))
     assert errors[:3] == pytest.approx([1 / 3] * 3)

@@ -78,6 +78,10 @@ def test_a_complete_workset_says_what_it_took_cost_and_left():
     assert "| so far | 3 h, $6.00 |" in page and "| disk |" not in page
     large = record(estimates=Estimates(vcpus=4, vcpu_hours=8, storage_gb=1234.5))
     assert "| disk | about 1,234.5 GB |" in workset_page(large, {}, NOW)
+    learned = large.model_copy(
+        update={"estimates": Estimates(vcpus=4, vcpu_hours=8, learned_from=14)}
+    )
+    assert "| expected | 2 h, learned from 14 finished worksets |" in workset_page(learned, {}, NOW)
     assert "3 files, 12,345 bytes; manifest sha256 abab" in page
     assert page.count("| ok |") == 3
     assert "| 60 min | – | – | ok |" in page and "| 60 min | 1 s | – | ok |" in page
