@@ -142,6 +142,8 @@ def test_a_time_limit_is_the_same_whatever_takes_jobs_at_the_moment():
         assert [(a.partition, a.minutes) for a in asked] == [
             ("long", 600), ("long", 900), ("long", 1350),
         ]  # fmt: skip
+    alone = request(Estimates(), UNSAID, [short], Growth())
+    assert (alone.partition, alone.minutes) == ("short", 60), "and at most the longest there is"
 
 
 def test_a_retry_goes_to_a_dearer_place_when_the_cheap_one_has_no_more():
