@@ -73,19 +73,22 @@ async def test_nothing_is_placed_on_a_cluster_before_it_has_said_what_its_nodes_
     """What fits nowhere would start there, and be refused: by a new process, or by new settings."""
     monkeypatch.setattr("host.process.FIRST_LOOK_S", 0.1)
     said = "n1|64000|idle|0/16/0/16|main*|1:00:00|0|(null)|up"
-    for name, text in {"sinfo": f"sleep 1; echo '{said}'", "squeue": ""}.items():
+    asked = f"while [ ! -e $SAYS ]; do sleep 0.1; done; echo '{said}'"
+    for name, text in {"sinfo": asked, "squeue": ""}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     known = {
-        "cluster_name": "a", "max_concurrent_worksets": 2, "work_folder": str(tmp_path / "w"),
-        "transport": {"environment": {"PATH": f"{tmp_path}:/usr/bin:/bin"}},
+        "cluster_name": "a", "max_concurrent_worksets": 2, "work_folder": str(tmp_path / "w")
     }  # fmt: skip
     # another process has heard of it
     here.db.save_clusters_health({"a": Health().answered(here.db.now())})
     for memory_gb in (16.0, 32.0):
-        here.found = [{**known, "memory_gb_per_workset": memory_gb}]
+        says = tmp_path / f"says-{memory_gb}"
+        way = {"environment": {"PATH": f"{tmp_path}:/usr/bin:/bin", "SAYS": str(says)}}
+        here.found = [{**known, "memory_gb_per_workset": memory_gb, "transport": way}]
         await here.refresh()
         assert here.views[0].unavailable == NOT_HEARD
+        says.touch()
         await here.watch("a").reach()
         assert here.views[0].unavailable == "" and here.watch("a").capacity == 64 / memory_gb
     assert [place.memory_gb for place in here.views[0].ceilings] == [64]
