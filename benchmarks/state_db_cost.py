@@ -101,6 +101,7 @@ def one_life(db: DynamoDBStateDB, workset_id: str, limit: int = 10) -> None:
         )
         for step in ("stage", "run", "export")
     )
+    db.add_spent("2026-11", "acme-genomics", f"{workset_id}.a1", 41.2)  # clusters have prices
     db.complete(workset_id, begun.fence, runs)
     db.add_estimate_ratio("germline", 1.07)
 

@@ -113,14 +113,15 @@ class Notes(Store):
     def _change_spent(self, month: str, customer: str, change: Callable[[Spent], Spent]) -> None:
         """Change a note of which no change may be lost, until the change is there."""
         key = _spent_key(month, customer)
-        for _ in range(MAX_SWAPS):
+        for lost in range(MAX_SWAPS):
             before = self._get_note(key) or self._first_note(key, Spent().model_dump_json())
             spent = Spent.model_validate_json(before)
             after = change(spent)
             if after == spent:
                 return
+            if lost:
+                sleep(random() / 50)  # many at once come apart
             self._swap_note(key, before, after.model_dump_json())
-            sleep(random() / 50)  # many at once come apart
         raise TransientError(f"what {customer} spends is noted by too many at once; try again")
 
 
