@@ -13,6 +13,7 @@ import blocks.clusters.slurm.cluster
 import host.opening
 from blocks.clusters import ClusterWatch, SlurmCluster
 from blocks.clusters.slurm.transport import LocalTransport, Result
+from host.budgets import Budgets
 from host.threads import LooseThreads
 from tasks.cancel import stop_job
 from tasks.dispatch import dispatch
@@ -97,6 +98,7 @@ def here(monkeypatch):
         settings=SimpleNamespace(status_files=False),
         outbox=SimpleNamespace(tell=lambda _: None),
     )  # fmt: skip
+    found.budgets = Budgets(found)
     monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))
     return found
 
