@@ -163,14 +163,15 @@ def clean(
     dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], negative="")] = False,
     common: Common = COMMON,
 ) -> int:
-    """Delete on the clusters what the settings' `keep` lets go.
+    """Delete on the clusters what the settings' `keep` lets go, and archive old records.
 
-    Only of complete worksets, whose results an exporter's receipt says to be in their place.
+    Only of complete worksets, whose results an exporter's receipt says to be in their place. One
+    of the pollers does the same once a day, and of a cluster as soon as its disk is full.
 
     Parameters
     ----------
     dry_run:
-        Only say what would be deleted.
+        Only say what would be done.
     """
     site = common.site()
     clusters = [site.cluster(cluster.cluster_name) for cluster in site.clusters]
@@ -182,8 +183,7 @@ def clean(
     if rows:
         output.table(rows, ["cluster", "workset", "lineage", "part", "gb", "files", "told"])
     gb = sum(row.get("gb", 0.0) for row in rows if row["done"])
-    keeps = site.settings.keep
-    if keeps.inputs_days is None and keeps.results_days is None:
+    if not site.settings.keep.anything_goes:
         output.note("nothing: the settings' `keep` says that all stays for ever")
     else:
         output.note(f"{gb:.3f} GB {'would be' if dry_run else 'were'} deleted")

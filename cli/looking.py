@@ -15,12 +15,12 @@ from cli.site import Site
 from local.progress import fitting, headline
 from local.progress import table as display
 from local.summary import message
-from local.worksets import OPEN, Worksets
+from local.worksets import Worksets
 from worksets import overview
 from worksets.errors import Refused, WorksetError
 from worksets.leases import is_stale
 from worksets.pages import length
-from worksets.record import HELD, STEPS, UNFINISHED, Step, WorksetRecord
+from worksets.record import HELD, OPEN, STEPS, UNFINISHED, Step, WorksetRecord
 from worksets.texts import line, plain
 
 TITLE: Final = "Look"

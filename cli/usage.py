@@ -51,9 +51,9 @@ def usage(
         Ask the clusters' accounting; else the markers count alone.
     """
     site = common.site()
-    records = site.db.list_worksets()
     views = {view.name: view for view in (site.views_of_now() if ask else site.views())}
     begin, end = _utc(since), _utc(until)
+    records = site.db.with_work_since(begin)
     clusters = [site.cluster(cluster.cluster_name) for cluster in site.clusters] if ask else []
     accounts, silent = accounts_of(clusters, records, begin, end or site.db.now())
     for name, error in silent.items():

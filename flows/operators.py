@@ -92,11 +92,12 @@ async def drain_cluster(
 
 @flow(name="clean_worksets", retries=0, persist_result=False)
 async def clean_worksets(dry_run: bool = False, settings: str = "default") -> dict[str, Any]:
-    """Delete on the clusters what the settings' `keep` lets go: of complete worksets, whose results
-    are in their place.
+    """Delete on the clusters what the settings' `keep` lets go, and archive old records.
+
+    Only of complete worksets, whose results are in their place.
 
     Args:
-        dry_run: Only say what would be deleted.
+        dry_run: Only say what would be done.
         settings: Name of the settings block.
     """
     found = await load_settings(settings)
@@ -115,7 +116,8 @@ async def clean_worksets(dry_run: bool = False, settings: str = "default") -> di
     rows = await anyio.to_thread.run_sync(clean)
     for row in rows:
         level = "info" if row["done"] else "error"
-        what = f"{row['workset']}, {row['part']}: {row['gb']} GB " if row["workset"] else ""
+        size = "" if row.get("part") == "record" else f"{row.get('gb')} GB "
+        what = f"{row['workset']}, {row['part']}: {size}" if row["workset"] else ""
         getattr(log, level)("%s: %s%s", row["cluster"], what, row["told"])
     return {
         "parts": sum(row["done"] for row in rows),

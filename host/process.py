@@ -57,6 +57,8 @@ class Host:
         self.placeable: frozenset[str] = frozenset()
         self.drained: dict[str, str] = {}
         """Clusters that an operator has drained, with the reason."""
+        self.full_disks: set[str] = set()
+        """Clusters where an attempt has found a disk full, since they were cleaned last."""
         self.live: set[str] = set()
         self.installation = ""
         self.look_again_at = math.inf

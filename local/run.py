@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # one that `make ui` keeps up stays up
             stop_it = not options.keep_server and server.running(run_dir / "server") is None
             # it starts while this process still imports Prefect's client
-            own = server.start(run_dir / "server")
+            own = server.start(run_dir / "server", _retention_days(options.settings))
             os.environ.update(own.environment)
         # the UI has every line; the terminal shows the table
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
@@ -72,6 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if stop_it:
             server.stop(run_dir / "server")
+
+
+def _retention_days(settings: Path) -> float | None:
+    """Days for which Prefect's runs are kept: read before all else, and checked with all else."""
+    try:
+        return float(yaml.safe_load(settings.read_text())["keep"]["retention_days"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return None
 
 
 class _SigtermIsCtrlC:

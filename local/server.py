@@ -28,6 +28,8 @@ from local import postgres
 from local.private import past_proxies, private_folder, secret
 
 START_S = 180.0
+SHORTEST_S = 3601.0
+"""Prefect keeps the runs of the last hour at least."""
 PAGE = 200
 """Most that the API gives at once."""
 
@@ -119,8 +121,10 @@ class Server:
         return json.loads(content) if content else None
 
 
-def start(folder: Path) -> Server:
+def start(folder: Path, keep_runs_days: float | None = None) -> Server:
     """The server of `folder`, started unless it runs already. Does not wait for it to answer.
+
+    `keep_runs_days`: it deletes runs that ended so long ago, with their logs; None: none.
 
     Raises:
         ConfigurationError: the folder, or what lies in it, is not this user's alone.
@@ -151,6 +155,12 @@ def start(folder: Path) -> Server:
         "PREFECT_SERVER_TASKS_TAG_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
     }
+    if keep_runs_days is not None:
+        seconds = max(keep_runs_days * 86_400, SHORTEST_S)
+        settings |= {
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(seconds),
+        }
     (folder / "server.log").touch(mode=0o600)
     with open(folder / "server.log", "ab") as log:
         child = subprocess.Popen(

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from blocks.state_db import WorksetStateDB
 from worksets.errors import ConfigurationError
-from worksets.record import UNFINISHED, State, WorksetRecord
-
-OPEN: Final = (*UNFINISHED, State.FAILED)
-"""States that every state DB can list, however many worksets have ended."""
+from worksets.record import OPEN, WorksetRecord
 
 
 class Worksets:

@@ -53,7 +53,7 @@ def reported(
     now, installation = db.now(), db.installation()
     begin = _utc(since or now.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
     end = _utc(until or now)
-    records = db.list_worksets()
+    records = db.with_work_since(begin)
     asked = [cluster.of(installation) for cluster in clusters]
     accounts, silent = accounts_of(asked, records, begin, end)
     for cluster in asked:

@@ -1,31 +1,46 @@
-"""cleaning: frees room on clusters, of worksets whose results are in their place."""
+"""cleaning: frees room on clusters and in the state DB, of worksets whose results are in place."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any, Final
 
 from blocks.clusters import Cluster
 from blocks.state_db import WorksetStateDB
-from worksets.errors import WorksetError
-from worksets.keeping import Keep, removable
-from worksets.record import State
-from worksets.texts import line
+from host import Host
+from host.threads import LooseThreads
+from tasks.logs import run_log
+from worksets.errors import Refused, WorksetError
+from worksets.jobs import workset_of_home
+from worksets.keeping import Keep, archivable, removable
+from worksets.record import WorksetRecord
+from worksets.texts import few, line
 
 AT_ONCE: Final = 10
 """Parts of lineages that a cluster is asked to delete in one call."""
+EVERY: Final = timedelta(days=1)
+"""How often one of the pollers cleans."""
+ASK_S: Final = 3600.0
+"""Seconds after which a poller looks whether that is due."""
+FULL_S: Final = 60.0
+"""Seconds after which a cluster is cleaned again whose disk is full still."""
 
 
 def cleaned(
     db: WorksetStateDB, clusters: Iterable[Cluster], keep: Keep, dry_run: bool
 ) -> Iterator[dict[str, Any]]:
-    """Delete what the settings' `keep` lets go; a row for each part, as it goes; blocks.
+    """Let go of what the settings' `keep` says; a row for each part or record, as it goes; blocks.
 
     The state DB is read anew for each cluster, after its work folder was listed: what is found
     there and is not complete by then is left alone. A cluster that does not answer holds up no
     other; its row has no workset.
     """
+    if not keep.anything_goes:
+        return
     for cluster in clusters:
         try:
             yield from _of(db, cluster, keep, dry_run)
@@ -49,8 +64,13 @@ def _of(
     db: WorksetStateDB, cluster: Cluster, keep: Keep, dry_run: bool
 ) -> Iterator[dict[str, Any]]:
     there = cluster.lineages()
-    records = {record.home: record for record in db.list_worksets([State.COMPLETE])}
-    parts = removable(there, records, keep, db.now())
+    found = db.find(workset_of_home(lineage.home) for lineage in there)
+    records = {record.home: record for record in found.values()}
+    now = db.now()
+    for record in archivable(there, records.values(), cluster.cluster_name, keep, now):
+        row, records[record.home] = _archived(db, cluster, record, dry_run)
+        yield row
+    parts = removable(there, records, keep, now)
     for begin in range(0, len(parts), AT_ONCE):
         some = parts[begin : begin + AT_ONCE]
         for part, freed in zip(some, cluster.free(some, remove=not dry_run), strict=True):
@@ -64,3 +84,75 @@ def _of(
                 "done": not freed.wrong,
                 "told": line(freed.wrong) or ("would be deleted" if dry_run else "deleted"),
             }
+
+
+def _archived(
+    db: WorksetStateDB, cluster: Cluster, record: WorksetRecord, dry_run: bool
+) -> tuple[dict[str, Any], WorksetRecord]:
+    """Write a record down beside its results, and let go of it here; a row, and the record now.
+
+    First the one and then the other: who dies between them has it done again by the next.
+    """
+    row = {"cluster": cluster.cluster_name, "workset": record.workset_id, "lineage": record.lineage,
+           "part": "record", "gb": 0.0, "files": 1, "done": True}  # fmt: skip
+    if dry_run:
+        return row | {"told": "would be archived"}, record
+    text = record.model_dump_json(indent=1) + "\n"
+    put = cluster.archive(record.job_name, record.uid, text)
+    if put.wrong:
+        return row | {"done": False, "told": f"not archived: {line(put.wrong)}"}, record
+    try:
+        after = db.archive(record.workset_id, record.version, put.where)
+    except Refused as error:
+        return row | {"done": False, "told": line(str(error))}, record
+    return row | {"told": f"archived: {line(put.where)}"}, after
+
+
+class Cleaner:
+    """Cleans beside the polls: once a day in one of the pollers, and what of a cluster may go as
+    soon as an attempt has found its disk full."""
+
+    def __init__(self, here: Host) -> None:
+        self._here = here
+        self._round: asyncio.Task[None] | None = None
+        self._threads = LooseThreads(1, "cleaning")
+        self._ask_at = 0.0
+        self._rests: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Begin a round, if one is due and none is under way."""
+        under_way = self._round is not None and not self._round.done()
+        if self._here.settings.keep.anything_goes and not under_way:
+            self._round = asyncio.create_task(self._clean(), name="cleaning")
+
+    def stop(self) -> None:
+        """Wait for nothing: what was not done is done another time."""
+        if self._round is not None:
+            self._round.cancel()
+
+    async def _clean(self) -> None:
+        here, now = self._here, time.monotonic()
+        full = {name for name in here.full_disks if self._rests.get(name, now) <= now}
+        self._rests |= dict.fromkeys(full, now + FULL_S)
+        here.full_disks.clear()
+        try:
+            if now >= self._ask_at:
+                self._ask_at = now + ASK_S
+                if await here.call(here.db.may_clean, here.owner, here.db.now(), EVERY):
+                    full = set(here.watches)
+            if full:
+                await self._threads(self._tell, sorted(full))
+        except Exception as error:  # nothing else of a poller waits for it
+            run_log().error("cleaning broke off, and is tried again: %s", error, exc_info=error)
+
+    def _tell(self, names: list[str]) -> None:
+        clusters = [self._here.watches[name].cluster for name in names]
+        for name, cluster in zip(names, clusters, strict=True):
+            rows = list(cleaned(self._here.db, [cluster], self._here.settings.keep, dry_run=False))
+            gone = [row for row in rows if row["done"]]
+            if gone:
+                gb = sum(row["gb"] for row in gone)
+                whose = few(sorted({row["workset"] for row in gone}))
+                run_log().info("cleaned %s: %.3f GB of %s", name, gb, whose)
+            for told in sorted({row["told"] for row in rows if not row["done"]}):
+                run_log().warning("cleaning %s: %s", name, told)

@@ -17,6 +17,7 @@ from prefect.flow_engine import run_flow_async
 from host import Host, process_tag
 from tasks import polling
 from tasks.cancel import LOOK_S, heed_cancelled_runs, stop_job
+from tasks.cleaning import Cleaner
 from tasks.discovery import Discovery
 from tasks.labels import flow_tags, labelled, name_of_run
 from tasks.logs import run_log
@@ -63,6 +64,7 @@ class Launcher:
         self._broken: set[str] = set()
         self.discovery = Discovery(here, self.wake.set)
         self.board = Board(here)
+        self._cleaner = Cleaner(here)
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._held: list[WorksetRecord] = []
         self._ready: list[WorksetRecord] = []
@@ -119,6 +121,7 @@ class Launcher:
         self._ready = list(ready.values())
         self._stop_cancelled(ready.values())
         self._let_go_of_lost(ready)
+        self._cleaner.begin()
         self.discovery.waiting = [record for record in ready.values() if record.awaits]
         if self.poll.paused:
             self.decisions = []
@@ -339,6 +342,7 @@ class Launcher:
         Waits for them: they end before their parent, or they could tell nobody that they did.
         """
         self.discovery.stop()
+        self._cleaner.stop()
         children = [*self._children.values(), *self._stopping.values(), *self._asked_for]
         for child in children:
             child.cancel()

@@ -26,6 +26,7 @@ from worksets.errors import (
     JobUnknown,
     PlaceAway,
     Refused,
+    ResourceError,
     TransientError,
     WorksetError,
     WorksetNotFound,
@@ -94,7 +95,9 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
     watch = here.watch(record.cluster_name)
     log = plain(await watch.call(watch.cluster.log_tail, status.name, failed))
     what, found = _diagnosed(here, status, failed, log)
-    if found.exhausted:
+    if found.exhausted == "disk":
+        here.full_disks.add(record.cluster_name)
+    elif found.exhausted:
         found = _with_more(found, watch.cluster, record)
     return await _failed(
         here,
@@ -243,6 +246,9 @@ async def settle_error(progress: Progress, error: Exception) -> Outcome:
         return await _waits(here, id_, NotDelivered(Waits(reason, "", PLACE_DELAY_S)))
     if is_prefects(error) and record.state is not State.IN_PROGRESS:
         return await _not_charged(here, record, error)
+    if isinstance(error, ResourceError):
+        # its work folder took no job; what may go there makes room
+        here.full_disks.add(record.cluster_name)
     job_absent = (
         isinstance(error, WorksetError)
         and error.job_absent

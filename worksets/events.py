@@ -10,7 +10,7 @@ from worksets.errors import ErrorCategory
 from worksets.record import AffinityReason, Exported, Priority, StepRun
 from worksets.registration import Description
 
-Exhausted = Literal["", "memory", "time"]
+Exhausted = Literal["", "memory", "time", "disk"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Fail:
     `fence`: the one the record had when the failure was seen. None: an operator's word
     (`record_failure`), whoever holds the workset.
     `job_ended`: evidence shows that no job of this attempt runs any more.
-    `exhausted`: what ran out, so that the next attempt asks its cluster for more of it.
+    `exhausted`: what ran out: the next attempt asks for more of it, or the disks are cleaned.
     `clusters_fault`: the cluster failed the job (a lost node), not the job itself.
     """
 
@@ -235,6 +235,14 @@ class Unsettled:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """Its whole record, as it was at a version, lies beside its results now."""
+
+    version: int
+    where: str
+
+
+@dataclass(frozen=True)
 class Told:
     """Channels took what was owed since a time; `done`: that is all of them."""
 
@@ -269,4 +277,5 @@ Event = (
     | Owe
     | Unsettled
     | Told
+    | Archive
 )

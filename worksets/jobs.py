@@ -57,7 +57,11 @@ def job_name(home: str, attempt: int) -> str:
 
 def workset_of(name: str) -> str:
     """The id of the workset of which a job of this name is an attempt."""
-    home = name.rpartition(".")[0]
+    return workset_of_home(name.rpartition(".")[0])
+
+
+def workset_of_home(home: str) -> str:
+    """The id of the workset whose home this is; see `worksets.record.home_of`."""
     return home.rpartition(".")[0] or home
 
 

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from worksets import outbox, steering
+from worksets import keeping, outbox, steering
 from worksets.announcements import Kind
 from worksets.errors import ErrorCategory, retry_delay_s
 from worksets.events import (
+    Archive,
     AwaitDelivery,
     Begin,
     Cancel,
@@ -290,4 +291,5 @@ _RULES: Final[dict[type[Any], _Rule]] = {
     Owe: outbox.owe,
     Unsettled: outbox.unsettled,
     Told: outbox.told,
+    Archive: keeping.archive,
 }

@@ -33,6 +33,8 @@ HELD: Final = frozenset({State.LOCKED, State.IN_PROGRESS})
 """States in which a workset belongs to a process and counts against the limits."""
 UNFINISHED: Final = HELD | {State.READY, State.RETRYING}
 FINAL: Final = frozenset(State) - UNFINISHED
+OPEN: Final = (*sorted(UNFINISHED), State.FAILED)
+"""States that every state DB can list, however many worksets have ended."""
 
 
 class Priority(StrEnum):
@@ -223,6 +225,9 @@ class WorksetRecord(Stored):
     awaits: str = Field("", description="what of its delivery is still waited for")
     redelivered: str = Field("", description="the change of its folder after its end that was told")
     exported: Exported | None = None
+    archived: str = Field(
+        "", description="where its whole record lies; here is only what keeps it from a second run"
+    )
 
     owed: Owed | None = Field(None, description="what people are still to be told")
     unsettled_since: Utc | None = Field(None, description="since when nobody knows of its job")

@@ -20,7 +20,7 @@ from worksets.costs import MAX_USD
 from worksets.errors import TransientError
 from worksets.events import Exhausted
 from worksets.jobs import JobSpec, JobStatus, WorkPaths, job_dir, work_paths
-from worksets.keeping import Freed, Lineage, Removable
+from worksets.keeping import Archived, Freed, Lineage, Removable
 from worksets.placement import ClusterView
 from worksets.record import Estimates, Step
 from worksets.requests import Growth, JobRequest, request
@@ -231,6 +231,14 @@ class Cluster(StrictBlock, ABC):
 
         Raises:
             ClusterUnreachable: how far it came is not known.
+        """
+
+    @abstractmethod
+    def archive(self, job: str, uid: str, record: str) -> Archived:
+        """Put the record of a workset, as JSON, beside its results; `job`: its last one's name.
+
+        Raises:
+            ClusterUnreachable: whether it lies there is not known; it may be repeated.
         """
 
     def request(self, needs: Estimates, out_of_memory: int = 0, out_of_time: int = 0) -> JobRequest:

@@ -1,4 +1,4 @@
-"""What `on_cluster/clean.py` prints, parsed."""
+"""What `clean.py` and `archive.py` of `on_cluster` print, parsed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from worksets.errors import ClusterUnreachable
-from worksets.keeping import Freed, Lineage
+from worksets.keeping import Archived, Freed, Lineage
 
 
 def read_lineages(text: str) -> list[Lineage]:
@@ -23,8 +23,15 @@ def read_freed(text: str) -> list[Freed]:
     ]
 
 
+def read_archived(text: str) -> Archived:
+    found = _lines(text)
+    if len(found) != 1:
+        raise ClusterUnreachable(f"what archive.py printed is not whole: {text[:200]!r}")
+    return Archived(str(found[0].get("where", "")), str(found[0].get("wrong", "")))
+
+
 def _lines(text: str) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in text.splitlines() if line.strip()]
     except ValueError as error:
-        raise ClusterUnreachable(f"what clean.py printed is not whole: {error}") from error
+        raise ClusterUnreachable(f"what it printed is not whole: {error}") from error

@@ -18,11 +18,12 @@ from typing import Any, Final
 from pydantic import Field, PrivateAttr
 
 from blocks.clusters.base import Cluster, SubmitUncertain
+from blocks.clusters.cleaning import read_archived
 from blocks.clusters.on_cluster import clean, runner
 from worksets.belief import NOTHING, Markers, Word, believe
 from worksets.errors import ConfigurationError, ResourceError, TransientError, WorksetError
 from worksets.jobs import JobSpec, JobStatus, Phase
-from worksets.keeping import Freed, Lineage, Removable
+from worksets.keeping import Archived, Freed, Lineage, Removable
 from worksets.record import STEPS, Exported, Step, Took
 
 PROGRAMS: Final = Path(runner.__file__).parent
@@ -153,6 +154,16 @@ class LocalCluster(Cluster):
             clean.handle(self.root(), part.home, part.lineage, part.part, remove) for part in parts
         )
         return [Freed(one["bytes"], one["files"], one.get("wrong", "")) for one in told]
+
+    def archive(self, job: str, uid: str, record: str) -> Archived:
+        argv = [sys.executable, str(PROGRAMS / "archive.py"), self.job_dir(job), uid]
+        done = subprocess.run(
+            argv, input=record.encode(), capture_output=True, env=self._environment(),
+            umask=int(self.umask, 8), check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            return Archived(wrong=done.stderr.decode("utf-8", "replace")[-500:])
+        return read_archived(done.stdout.decode())
 
     def log_tail(self, name: str, step: Step, max_chars: int = 2000) -> str:
         return _tail(self._job_dir(name) / f"{step.value}.log", max_chars)

@@ -34,6 +34,7 @@ from worksets.errors import (
 from worksets.leases import LEASE_S
 from worksets.record import (
     HELD,
+    OPEN,
     UNFINISHED,
     Exported,
     State,
@@ -52,6 +53,7 @@ INSTALLATION: Final = "installation"
 """Key of the note `ID SCHEMA`."""
 LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 """Of ids: none that is taken for another when it is read aloud."""
+ONE_DAY: Final = timedelta(days=1)
 MAX_CONFLICTS: Final = 20
 """Times a change is made again on the newer record before the call gives up as transient."""
 
@@ -194,6 +196,18 @@ class WorksetStateDB(Block, Notes, Steering):
         """All records in these states; for people and reports, its cost grows with the result."""
         return self._select(tuple(states))
 
+    def find(self, workset_ids: Iterable[str]) -> dict[str, WorksetRecord]:
+        """Those of the ids that exist, by id; its cost grows with their number alone."""
+        return {record.workset_id: record for record in self._find(sorted(set(workset_ids)))}
+
+    def with_work_since(self, since: datetime | None = None) -> list[WorksetRecord]:
+        """All that can have had an attempt since a time: what is open, and what ended since then.
+
+        A day earlier, for cluster and state DB have clocks of their own. What is archived is not
+        among them; on DynamoDB, nor is what has ended under release 0.2.0.
+        """
+        return self._select(OPEN) + self._ended(since and since - ONE_DAY, self._now())
+
     def get_worksets_by_cluster(self, cluster_name: str) -> list[WorksetRecord]:
         """Worksets that are held on a cluster now."""
         return [record for record in self.held() if record.cluster_name == cluster_name]
@@ -334,6 +348,14 @@ class WorksetStateDB(Block, Notes, Steering):
             ),
         )
         return record.state is State.RETRYING
+
+    def archive(self, workset_id: str, version: int, where: str) -> WorksetRecord:
+        """Let go of most of a record that lies whole, as it was at a version, in another place.
+
+        Raises:
+            Refused: it has changed since, or its work is not at its end.
+        """
+        return self._transition(workset_id, events.Archive(version, where))
 
     # --- What people must be told ---
 

@@ -35,13 +35,16 @@ from blocks.aws import code_of, explained
 from blocks.state_db.dynamodb_calls import BATCH, DynamoDBCalls
 from blocks.state_db.dynamodb_items import (
     COUNTS,
+    FIRST,
     INDEX,
     SHARDS,
     WAITING,
     Item,
     counted_in,
     counts_of,
+    ended_in,
     key_of,
+    months,
     owed_key,
     put_action,
     text_of,
@@ -111,6 +114,19 @@ class DynamoDBStateDB(DynamoDBCalls):
         keys = [key_of(id_) for id_ in sorted(workset_ids)]
         return self._readable(map(text_of, self._batch(keys, consistent)))
 
+    def _find(self, workset_ids: list[str]) -> list[WorksetRecord]:
+        return self._many(id_ for id_ in workset_ids if len(id_.encode()) <= MAX_ID_BYTES)
+
+    def _ended(self, since: datetime | None, now: datetime) -> list[WorksetRecord]:
+        items = (
+            item
+            for month in months(since or FIRST, now)
+            for page in self._of_queue(ended_in(month))
+            for item in page["Items"]
+        )
+        found = self._readable(map(text_of, items))
+        return [record for record in found if since is None or record.updated_at >= since]
+
     def _known(self, workset_ids: list[str]) -> dict[str, Known]:
         return {
             record.workset_id: Known(
@@ -175,17 +191,20 @@ class DynamoDBStateDB(DynamoDBCalls):
 
     def _waiting(self, state: State, due_by: str = "", **arguments: Any) -> Iterator[Item]:
         """Pages of the index, over all shards of a state, earliest first in each."""
-        until = " AND due <= :due" if due_by else ""
         for shard in range(SHARDS):
-            values: Item = {":queue": {"S": f"{state.value}#{shard}"}}
-            if due_by:
-                values[":due"] = {"S": due_by}
-            yield from self._query(
-                IndexName=INDEX,
-                KeyConditionExpression=f"queue = :queue{until}",
-                ExpressionAttributeValues=values,
-                **arguments,
-            )
+            yield from self._of_queue(f"{state.value}#{shard}", due_by, **arguments)
+
+    def _of_queue(self, queue: str, due_by: str = "", **arguments: Any) -> Iterator[Item]:
+        """Pages of one partition of the index, earliest first."""
+        until, values = "", {":queue": {"S": queue}}
+        if due_by:
+            until, values[":due"] = " AND due <= :due", {"S": due_by}
+        yield from self._query(
+            IndexName=INDEX,
+            KeyConditionExpression=f"queue = :queue{until}",
+            ExpressionAttributeValues=values,
+            **arguments,
+        )
 
     def _due(self, now: datetime) -> list[WorksetRecord]:
         pages = self._waiting(State.RETRYING, time_text(now))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from worksets.record import State, WorksetRecord
+from worksets.record import FINAL, State, WorksetRecord
 
 SHARDS: Final = 4
 """Partition keys of the index for each state."""
 WAITING: Final = frozenset({State.READY, State.RETRYING, State.FAILED})
+FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""No release has worked with a table before."""
 INDEX: Final = "waiting"
 HELD: Final = "held"
 """Partition of the worksets that are held, one item each."""
@@ -65,7 +67,23 @@ def to_item(record: WorksetRecord) -> Item:
         due = record.retry_after or record.created_at
         shard = zlib.crc32(record.workset_id.encode()) % SHARDS
         item |= {"queue": {"S": f"{record.state.value}#{shard}"}, "due": {"S": time_text(due)}}
+    elif record.state in FINAL and not record.archived:
+        at = record.updated_at.astimezone(UTC)
+        item |= {"queue": {"S": ended_in(at)}, "due": {"S": time_text(at)}}
     return item
+
+
+def ended_in(month: datetime) -> str:
+    """The partition of the index with what has ended in a month (UTC): reports ask for it."""
+    return f"ended#{month:%Y-%m}"
+
+
+def months(since: datetime, until: datetime) -> Iterator[datetime]:
+    """A time in each month (UTC) from that of the one to that of the other."""
+    at, end = since.astimezone(UTC).replace(day=1), until.astimezone(UTC)
+    while (at.year, at.month) <= (end.year, end.month):
+        yield at
+        at = (at + timedelta(days=32)).replace(day=1)
 
 
 def text_of(item: Item) -> tuple[str, bytes]:

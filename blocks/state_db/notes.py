@@ -7,6 +7,7 @@ written again; of what a customer spends none is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from random import random
 from time import sleep
 from typing import Final
@@ -24,6 +25,8 @@ HEALTH: Final = "health"
 """Key of the note with what is known of the clusters, by name, as JSON."""
 MAX_SWAPS: Final = 20
 """Times a note is changed anew, because another process was faster, before that is given up."""
+CLEANED: Final = "cleaned"
+"""Key of the note with the time (UTC) at which a poller began to clean last, and which."""
 _HEALTH: Final = TypeAdapter(dict[str, Health])
 
 
@@ -95,6 +98,17 @@ class Notes(Store):
         """Remember one more; of two that come at once one may be lost, which does no harm."""
         key = f"pipeline:{pipeline}"
         self._put_note(key, with_ratio(self._get_note(key), ratio))
+
+    def may_clean(self, owner: str, now: datetime, every: timedelta) -> bool:
+        """Whether no poller has begun to clean for so long; then `owner` has begun now."""
+        own = f"{now.isoformat()} {owner}"
+        before = self._first_note(CLEANED, own)
+        if before == own:
+            return True
+        if now - datetime.fromisoformat(before.partition(" ")[0]) < every:
+            return False
+        self._swap_note(CLEANED, before, own)
+        return self._get_note(CLEANED) == own
 
     def spent(self, month: str, customers: Iterable[str]) -> dict[str, Spent]:
         """What these have spent in a month, of those of which it was noted."""

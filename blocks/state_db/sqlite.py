@@ -170,6 +170,25 @@ class SQLiteStateDB(WorksetStateDB, StrictBlock):
                     found[id_] = Known(location=location, spec=spec or "", ended=state in ended)
         return found
 
+    def _find(self, workset_ids: list[str]) -> list[WorksetRecord]:
+        rows: list[tuple[str, str]] = []
+        with self._transaction("DEFERRED") as db:
+            for start in range(0, len(workset_ids), 500):
+                some = workset_ids[start : start + 500]
+                marks = ", ".join("?" * len(some))
+                rows += db.execute(
+                    f"SELECT workset_id, record FROM worksets WHERE workset_id IN ({marks})", some
+                ).fetchall()
+        return self._readable(rows)
+
+    def _ended(self, since: datetime | None, now: datetime) -> list[WorksetRecord]:
+        found = self._select(tuple(FINAL - {State.FAILED}))
+        return [
+            record
+            for record in found
+            if not record.archived and (since is None or record.updated_at >= since)
+        ]
+
     def _commit(
         self,
         before: WorksetRecord,

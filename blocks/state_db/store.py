@@ -61,6 +61,14 @@ class Store(ABC):
         """Those of the ids that are registered, at least of a moment ago."""
 
     @abstractmethod
+    def _find(self, workset_ids: list[str]) -> list[WorksetRecord]:
+        """The records of these ids that exist."""
+
+    @abstractmethod
+    def _ended(self, since: datetime | None, now: datetime) -> list[WorksetRecord]:
+        """Records in a final state that were written last from a time on, up to now."""
+
+    @abstractmethod
     def _commit(
         self,
         before: WorksetRecord,

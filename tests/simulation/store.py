@@ -102,6 +102,19 @@ class ModelStateDB(WorksetStateDB):
             return []
         return self._do(f"read {ids}", lambda: [records[id_] for id_ in ids if id_ in records])
 
+    def _find(self, workset_ids):
+        return self._many(workset_ids)
+
+    def _ended(self, since, now):
+        records = list(self._table.records.values())
+        return [
+            record
+            for record in records
+            if record.state in FINAL - {State.FAILED}
+            and not record.archived
+            and (since is None or record.updated_at >= since)
+        ]
+
     def _known(self, workset_ids):
         texts = self._table.unreadable
         there = texts.keys() & set(workset_ids)

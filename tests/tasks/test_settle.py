@@ -39,7 +39,8 @@ def here(tmp_path, monkeypatch):
 
     found = SimpleNamespace(
         db=db, call=call, config=ProcessorConfig(), announce=lambda _: None,
-        outbox=SimpleNamespace(tell=lambda _: None), settings=SimpleNamespace(budgets_usd={})
+        full_disks=set(), outbox=SimpleNamespace(tell=lambda _: None),
+        settings=SimpleNamespace(budgets_usd={})
     )  # fmt: skip
     found.budgets = Budgets(found)
     monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))

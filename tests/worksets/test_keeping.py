@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worksets.keeping import Keep, Lineage, Removable, removable
-from worksets.record import HELD, Exported, State, WorksetRecord
+from worksets.keeping import Keep, Lineage, Removable, archivable, removable
+from worksets.record import HELD, Exported, Owed, State, WorksetRecord
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 PARTS = frozenset({"inputs", "rest"})
@@ -51,7 +51,7 @@ def test_by_default_all_stays_for_ever(record):
 
 @pytest.mark.parametrize("wrong", [-1, 36_501, float("nan"), "soon"])
 def test_days_that_cannot_be_are_refused(wrong):
-    for key in ("inputs_days", "results_days"):
+    for key in ("inputs_days", "results_days", "retention_days"):
         with pytest.raises(ValueError, match=key):
             Keep(**{key: wrong})
 
@@ -64,3 +64,36 @@ def test_a_part_that_is_not_there_is_not_named():
     there = [Lineage("w.i-x", 1, frozenset({"rest"}))]
     keep = Keep(inputs_days=0, results_days=0)
     assert removable(there, {"w.i-x": record}, keep, NOW) == [Removable("w", "w.i-x", 1, "rest")]
+
+
+LOGS = frozenset({"logs"})
+
+
+@given(
+    records(), days, days, days, st.sampled_from(["", "archived"]), st.booleans(),
+    st.sets(st.sampled_from(["inputs", "rest"])), st.integers(0, 4), st.sampled_from("ab"),
+)  # fmt: skip
+def test_a_record_leaves_after_all_of_its_files_that_go_and_its_logs_after_it(
+    record, inputs, results, retention, archived, owed, parts, number, cluster
+):
+    told = Owed(kind="complete", message="x", since=NOW) if owed else None
+    record = record.model_copy(update={"archived": archived, "owed": told, "cluster_name": "a"})
+    keep = Keep(inputs_days=inputs, results_days=results, retention_days=retention)
+    there = [Lineage("w.i-x", 0, LOGS), Lineage("w.i-x", number, frozenset(parts))]
+    done = record.state is State.COMPLETE and record.exported is not None and record.job_ended
+    found = archivable(there, [record], cluster, keep, NOW)
+    waits_for = (inputs is not None and "inputs" in parts and number <= record.lineage) or (
+        results is not None and "rest" in parts and number == record.lineage
+    )
+    may = (
+        done and not archived and not owed and cluster == "a" and retention is not None
+        and NOW - record.updated_at >= timedelta(days=retention) and not waits_for
+    )  # fmt: skip
+    assert found == ([record] if may else [])
+    goes = removable(there, {"w.i-x": record}, keep, NOW)
+    assert (Removable("w", "w.i-x", 0, "logs") in goes) == bool(done and archived)
+
+
+def test_anything_goes_where_a_number_of_days_is_named():
+    assert not Keep().anything_goes
+    assert all(Keep(**{key: 0}).anything_goes for key in Keep.model_fields)

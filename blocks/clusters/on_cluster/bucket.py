@@ -66,13 +66,17 @@ class BucketTarget:
 
     def write_manifest(self, content: bytes, is_first: bool) -> None:
         """Put the manifest in place; the first one only if nobody else did so meanwhile."""
+        self.write(delivery.NAME, content, is_first)
+
+    def write(self, name: bytes, content: bytes, is_first: bool) -> None:
+        """Put a small object of ours in place."""
         if_new: dict[str, Any] = {}
         if is_first and s3.knows(self.client, "PutObject", "IfNoneMatch"):
             if_new["IfNoneMatch"] = "*"
-        with s3.explained(self.shown(delivery.NAME), files.EX_CONFIG):
+        with s3.explained(self.shown(name), files.EX_CONFIG):
             try:
                 self.client.put_object(
-                    Bucket=self.bucket, Key=self._key(delivery.NAME), Body=content,
+                    Bucket=self.bucket, Key=self._key(name), Body=content,
                     ContentType="application/json", **if_new,
                 )  # fmt: skip
             except ClientError as error:

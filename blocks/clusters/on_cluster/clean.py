@@ -1,12 +1,14 @@
 """Frees room: `clean.py list WORK_FOLDER`, `clean.py remove|measure WORK_FOLDER < PATHS`.
 
-`list` prints a JSON line for each lineage below the work folder: its home, its number, its parts.
-The other two read a JSON list of `[HOME, NUMBER, PART]` and print a JSON line for each: its size in
-bytes, its files, and what went wrong, if anything did. No link is followed. Python 3.9.
+`list` prints a JSON line for each lineage below the work folder: its home, its number, its parts;
+as lineage 0 the logs and markers of all attempts of a home (`HOME/jobs`). The other two read a JSON
+list of `[HOME, NUMBER, PART]` and print a JSON line for each: its size in bytes, its files, and
+what went wrong, if anything did. No link is followed. Python 3.9.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -25,6 +27,8 @@ def lineages(work: str) -> Iterator[dict[str, Any]]:
             if match := LINEAGE.fullmatch(name):
                 parts = {part_of(inside) for inside in _names(os.path.join(work, home, name))}
                 yield {"home": home, "number": int(match[1]), "parts": sorted(parts)}
+            elif name == "jobs":
+                yield {"home": home, "number": 0, "parts": ["logs"]}
 
 
 def part_of(name: str) -> str:
@@ -36,21 +40,24 @@ def handle(work: str, home: str, number: int, part: str, remove: bool) -> dict[s
     """Measure, and perhaps remove, one part of one lineage."""
     told: dict[str, Any] = {"home": home, "number": number, "part": part, "bytes": 0, "files": 0}
     try:
-        if "/" in home or home in ("", ".", "..") or part not in ("inputs", "rest"):
+        if "/" in home or home in ("", ".", "..") or part not in ("inputs", "rest", "logs"):
             raise ValueError(f"no part of a lineage: {home!r} {part!r}")
-        folder = os.path.join(work, home, f"L{int(number)}")
+        logs = part == "logs"
+        folder = os.path.join(work, home, "jobs" if logs else f"L{int(number)}")
         for above in (os.path.join(work, home), folder):
             if os.path.islink(above):
                 raise ValueError(f"{above} is a link")
         # one that cannot be read is told, and not taken for an empty one
         names = os.listdir(folder) if os.path.lexists(folder) else []
-        for name in sorted(name for name in names if part_of(name) == part):
+        for name in sorted(name for name in names if logs or part_of(name) == part):
             path = os.path.join(folder, name)
             size, files = measured(path)
             told["bytes"] += size
             told["files"] += files
             if remove:
                 _remove(path)
+        if remove:
+            _remove_empty(folder, os.path.join(work, home))
     except (OSError, ValueError) as error:
         told["wrong"] = str(error)
     return told
@@ -73,6 +80,13 @@ def _remove(path: str) -> None:
         os.unlink(path)
     else:
         shutil.rmtree(path)
+
+
+def _remove_empty(*folders: str) -> None:
+    """Remove these, as far as nothing is in them."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def _folders(path: str) -> list[str]:

@@ -47,7 +47,8 @@ SMALL_BYTES = 32 * 1024 * 1024
 class Owner:
     """Whose export it is, and where it may go."""
 
-    def __init__(self, manifest: str, target: str) -> None:
+    def __init__(self, manifest: str, target: str = "") -> None:
+        """`target`: where this export goes, below what the manifest says; empty: just there."""
         value: dict[str, Any] = {
             "workset_id": "", "customer_id": "", "uid": "", "lineage": None,
             "export_to": target, "export_root": target,
@@ -70,7 +71,8 @@ class Owner:
         self.uid, self.lineage, self.root = value["uid"], value["lineage"], value["export_root"]
         if not re.fullmatch(r"[A-Za-z0-9_-]{0,64}", self.uid):
             raise files.Failed(files.EX_CONFIG, f"{manifest}: {self.uid!r} is no uid")
-        for place, above in ((target, value["export_to"]), (value["export_to"], self.root)):
+        self.place: str = target or value["export_to"]
+        for place, above in ((self.place, value["export_to"]), (value["export_to"], self.root)):
             if not (place.rstrip("/") + "/").startswith(above.rstrip("/") + "/"):
                 raise files.Failed(
                     files.EX_CONFIG,

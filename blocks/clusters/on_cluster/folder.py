@@ -117,27 +117,31 @@ class FolderTarget:
 
     def write_manifest(self, content: bytes, is_first: bool) -> None:
         """Put the manifest in place; the first one only if nobody else did so meanwhile."""
+        self.write(delivery.NAME, content, is_first)
+
+    def write(self, name: bytes, content: bytes, is_first: bool) -> None:
+        """Put a small file of ours in place, whole."""
         try:
-            with files.draft(self.folder, self.uid) as (file, name):
+            with files.draft(self.folder, self.uid) as (file, draft):
                 files.write_all(file, content, 0)
                 os.fchmod(file, 0o666 & ~files.umask())
                 os.fsync(file)
                 at = {"src_dir_fd": self.folder, "dst_dir_fd": self.folder}
                 if is_first:
                     try:
-                        os.link(name, delivery.NAME, **at, follow_symlinks=False)
+                        os.link(draft, name, **at, follow_symlinks=False)
                     except FileExistsError as error:
                         raise files.Failed(
                             files.EX_TEMPFAIL,
                             f"another export began in {self.shown(b'')} just now; tried again",
                         ) from error
                     except OSError:  # a file system without hard links
-                        os.rename(name, delivery.NAME, **at)
+                        os.rename(draft, name, **at)
                 else:
-                    os.rename(name, delivery.NAME, **at)
+                    os.rename(draft, name, **at)
             os.fsync(self.folder)
         except OSError as error:
-            raise files.failed(self.shown(delivery.NAME), error) from error
+            raise files.failed(self.shown(name), error) from error
 
     # --- Clearing ---
 

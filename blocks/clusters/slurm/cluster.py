@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 import secrets
 import time
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from pathlib import Path
 from shlex import join, quote
 from typing import Annotated, Any, Final
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
-from blocks.clusters import on_cluster
 from blocks.clusters.base import Cluster, SubmitUncertain
-from blocks.clusters.cleaning import read_freed, read_lineages
+from blocks.clusters.cleaning import read_archived, read_freed, read_lineages
 from blocks.clusters.slurm.accounting import parse_used, used_shell
 from blocks.clusters.slurm.nodes import (
     SINFO,
@@ -32,6 +28,7 @@ from blocks.clusters.slurm.nodes import (
     room,
     sizes_of,
 )
+from blocks.clusters.slurm.programs import digest, send_shell
 from blocks.clusters.slurm.refusals import refusal
 from blocks.clusters.slurm.sbatch import SbatchOption, sbatch
 from blocks.clusters.slurm.script import (
@@ -69,25 +66,11 @@ from worksets.errors import (
 )
 from worksets.events import Exhausted
 from worksets.jobs import JobSpec, JobStatus, Phase, is_of, job_name
-from worksets.keeping import Freed, Lineage, Removable
+from worksets.keeping import Archived, Freed, Lineage, Removable
 from worksets.record import Estimates, Step
 from worksets.requests import Ceiling, Growth, JobRequest, first_of
 from worksets.used import Used
 
-PROGRAMS: Final = (
-    "stage.py",
-    "staged.py",
-    "places.py",
-    "sums.py",
-    "export.py",
-    "results.py",
-    "delivery.py",
-    "folder.py",
-    "bucket.py",
-    "s3.py",
-    "files.py",
-    "clean.py",
-)
 FREE_S: Final = 600.0
 """Seconds for which deleting a few lineages may take."""
 
@@ -188,8 +171,7 @@ class SlurmCluster(Cluster):
         return self.work_folder.rstrip("/")
 
     def programs(self) -> dict[str, str]:
-        digest = hashlib.sha256(b"".join(_program(name) for name in PROGRAMS)).hexdigest()[:12]
-        return {"python": self.python, "programs": f"{self.work_folder}/.programs/{digest}"}
+        return {"python": self.python, "programs": f"{self.work_folder}/.programs/{digest()}"}
 
     # --- Submitting ---
 
@@ -235,7 +217,7 @@ class SlurmCluster(Cluster):
     def given(self, exhausted: Exhausted, asked: JobRequest) -> str:
         if exhausted == "memory":
             return f"{asked.memory_gb:g} GB"
-        return f"{asked.minutes} minutes" if exhausted else ""
+        return f"{asked.minutes} minutes" if exhausted == "time" else ""
 
     def _prepare(self) -> None:
         """Make the work folder and put the programs there that jobs start, once for each version.
@@ -245,15 +227,9 @@ class SlurmCluster(Cluster):
         if self._prepared:
             return
         folder = self.programs()["programs"]
-        lines = ["set -eu", f"[ -d {quote(folder)} ] && exit 0", f"mkdir -p {quote(folder)}.$$"]
-        for name in PROGRAMS:
-            text = base64.b64encode(_program(name)).decode()
-            lines.append(f"echo {text} | base64 -d > {quote(folder)}.$$/{name}")
-        # of two processes that send them at once the second finds them there
-        lines.append(f"mv -T {quote(folder)}.$$ {quote(folder)} || [ -d {quote(folder)} ]")
         what = f"sending the programs to {self.cluster_name}"
         try:
-            done = self._run("\n".join(lines))
+            done = self._run(send_shell(folder))
         except MayHaveReached as error:
             raise ClusterUnreachable(f"{what}: {error}") from error
         if done.returncode != 0:
@@ -394,6 +370,12 @@ class SlurmCluster(Cluster):
         shell = f"printf %s {quote(paths)} | {self._cleaner('remove' if remove else 'measure')}"
         return read_freed(self._ask("freeing room", shell, FREE_S))
 
+    def archive(self, job: str, uid: str, record: str) -> Archived:
+        self._prepare()
+        argv = [self.python, f"{self.programs()['programs']}/archive.py", self.job_dir(job), uid]
+        shell = f"umask {self.umask}; printf %s {quote(record)} | {join(argv)}"
+        return read_archived(self._ask(f"archiving the record of {job}", shell, FREE_S))
+
     def _cleaner(self, verb: str) -> str:
         program = f"{self.programs()['programs']}/clean.py"
         return join([self.python, program, verb, self.root()])
@@ -471,10 +453,6 @@ def _is_open(found: Markers) -> bool:
     """Whether a job has left something, and not its end."""
     begun = found.claimed or found.submitted or bool(found.unreadable)
     return begun and not found.ended and not found.sealed
-
-
-def _program(name: str) -> bytes:
-    return (Path(next(iter(on_cluster.__path__))) / name).read_bytes()
 
 
 def _why_not(what: str, done: Result) -> WorksetError:

@@ -16,7 +16,7 @@ from worksets.errors import (
     WorksetNotFound,
 )
 from worksets.health import Health
-from worksets.record import AffinityReason, State, StepRun, WorksetRecord
+from worksets.record import AffinityReason, Exported, State, StepRun, WorksetRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE_S = 30
@@ -378,3 +378,74 @@ def test_an_operators_priority_is_kept(db):
     assert db.get("w1").history[-1].note == "urgent: a newborn"
     with pytest.raises(ValueError, match="soon"):
         db.set_priority("w1", "soon", "r")
+
+
+def ends(db, id_, record_owner="p"):
+    """A complete workset with a receipt."""
+    db.renew_lease(record_owner, LEASE_S)
+    held = db.lock(id_, record_owner, "a", "r", {})
+    begun = db.begin(id_, held.fence)
+    return db.complete(id_, held.fence, done(begun), Exported(files=1, bytes=3))
+
+
+def test_many_are_found_by_their_ids_whatever_their_state(db):
+    db, _ = db
+    add(db, *(f"w{n}" for n in range(7)))
+    db.cancel("w1", "r")
+    ends(db, "w2")
+    found = db.find(["w2", "w1", "w0", "w1", "none", "ü" * 3000])
+    assert {id_: r.state for id_, r in found.items()} == {
+        "w0": State.READY, "w1": State.CANCELLED, "w2": State.COMPLETE
+    }  # fmt: skip
+    assert db.find([]) == {}
+
+
+def test_reports_find_what_is_open_and_what_has_ended_since(db):
+    db, clock = db
+    add(db, "waits", "fails", "first", "cancelled", "later")
+    db.record_failure("fails", "x", ErrorCategory.DATA, "run")
+    ends(db, "first")
+    db.cancel("cancelled", "r")
+    clock.passes(40 * 86_400)
+    assert ids(db.with_work_since(NOW)) == ["cancelled", "fails", "first", "later", "waits"]
+    assert ids(db.with_work_since()) == ids(db.with_work_since(NOW))
+    ends(db, "later")
+    assert ids(db.with_work_since(clock.now)) == ["fails", "later", "waits"]
+    assert ids(db.with_work_since(NOW + timedelta(days=2))) == ["fails", "later", "waits"]
+
+
+def test_of_an_archived_record_only_what_keeps_it_from_a_second_run_stays(db):
+    db, clock = db
+    add(db, "w", "open")
+    whole = ends(db, "w")
+    clock.passes(10)
+    with pytest.raises(Refused, match="has changed since"):
+        db.archive("w", whole.version - 1, "/x")
+    with pytest.raises(Refused, match="open is ready"):
+        db.archive("open", db.get("open").version, "/x")
+    left = db.archive("w", whole.version, "/results/record.json")
+    assert db.get("w") == left and left.archived == "/results/record.json"
+    assert (left.uid, left.home, left.state) == (whole.uid, whole.home, State.COMPLETE)
+    assert left.updated_at == whole.updated_at and left.version == whole.version + 1
+    assert left.step_runs == () and [entry.event for entry in left.history] == ["Archive"]
+    assert ids(db.with_work_since(NOW)) == ["open"]
+    # whoever finds its folder knows it
+    assert not db.register(whole.model_copy(update={"uid": ""}))
+    known = db.known(["w"])["w"]
+    assert known.ended and known.location == whole.location
+    with pytest.raises(Refused):
+        db.archive("w", left.version, "/again")
+    anew = db.register_again("w", "delivered again")
+    assert anew.state is State.READY and anew.uid != whole.uid and not anew.archived
+
+
+def test_one_poller_in_a_day_cleans(db, another):
+    db, clock = db
+    other, day = another(), timedelta(days=1)
+    assert db.may_clean("p", clock.now, day) and not other.may_clean("q", clock.now, day)
+    clock.passes(86_399)
+    assert not other.may_clean("q", clock.now, day)
+    clock.passes(1)
+    assert other.may_clean("q", clock.now, day) and not db.may_clean("p", clock.now, day)
+    clock.passes(1)
+    assert not db.may_clean("p", clock.now, day)

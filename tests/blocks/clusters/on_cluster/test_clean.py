@@ -39,7 +39,9 @@ def test_it_lists_the_lineages_and_what_is_in_each(work):
     assert found == [
         {"home": "w1.i-x", "number": 1, "parts": ["inputs", "rest"]},
         {"home": "w1.i-x", "number": 2, "parts": []},
+        {"home": "w1.i-x", "number": 0, "parts": ["logs"]},
         {"home": "w2.i-y", "number": 1, "parts": ["inputs", "rest"]},
+        {"home": "w2.i-y", "number": 0, "parts": ["logs"]},
     ]
     assert run("clean.py", "list", work / "not-there") == ""
 
@@ -60,7 +62,13 @@ def test_a_part_goes_and_all_else_stays(work):
     )
     assert b"w2.i-y/L1/inputs/deep/a.fq" in left
     told("remove", work, ["w1.i-x", 1, "rest"], ["w1.i-x", 1, "rest"])
-    assert names(work / "w1.i-x") == [b"L1", b"L2", b"jobs", b"jobs/a1"]
+    assert names(work / "w1.i-x") == [b"L2", b"jobs", b"jobs/a1"]
+    (work / "w1.i-x" / "jobs" / "a1" / "run.log").write_bytes(b"z" * 7)
+    [logs] = told("remove", work, ["w1.i-x", 0, "logs"])
+    assert (logs["bytes"], logs["files"]) == (7, 1) and names(work / "w1.i-x") == [b"L2"]
+    told("remove", work, ["w1.i-x", 2, "rest"])
+    assert not (work / "w1.i-x").exists(), "nothing of it is left"
+    told("remove", work, ["w1.i-x", 0, "logs"])
 
 
 def test_no_link_is_followed(work, tmp_path):

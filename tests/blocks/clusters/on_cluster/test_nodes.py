@@ -3,14 +3,15 @@
 import ast
 import base64
 import gzip
+import subprocess
 import sys
 
 import pytest
 
-from blocks.clusters.slurm import cluster, ssm
+from blocks.clusters.slurm import programs, ssm
 from tests.blocks.clusters.on_cluster.programs import PROGRAMS, run
 
-SENT = [PROGRAMS / name for name in cluster.PROGRAMS]
+SENT = [PROGRAMS / name for name in programs.PROGRAMS]
 
 
 def test_all_that_the_programs_import_is_sent_to_the_nodes():
@@ -35,9 +36,19 @@ def test_they_are_written_for_python_3_9_and_need_no_package_without_s3(path):
 
 def test_they_fit_through_ssm():
     """As `_prepare` sends them; what a command of SSM may hold is little."""
-    sent = "\n".join(base64.b64encode(path.read_bytes()).decode() for path in SENT)
+    sent = programs.send_shell("/fsx/worksets/.programs/0123456789ab")
     packed = base64.b64encode(gzip.compress(sent.encode(), mtime=0))
     assert len(packed) < ssm.MAX_SCRIPT - 2000
+
+
+def test_they_arrive_as_they_are(tmp_path):
+    folder = tmp_path / "a folder's" / "programs"
+    for _ in range(2):  # whoever comes second finds them there
+        subprocess.run(["sh", "-c", programs.send_shell(str(folder))], check=True, timeout=30)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in SENT
+    }
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_folders_need_no_boto3(case):
