@@ -109,6 +109,7 @@ def _tell(site: Site, record: WorksetRecord) -> None:
             "held by": record.lock_owner,
             **{step.value: told for step, told in steps.items()},
             "results": f"{results.files} files, {results.bytes:,} bytes" if results else "",
+            "whole record": record.archived,
         },
         record.workset_id,
     )

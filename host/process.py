@@ -23,9 +23,10 @@ from host.telling import Telling
 from host.threads import LooseThreads, P, T, Threads
 from worksets.announcements import Announcement
 from worksets.capacity import NOT_HEARD
-from worksets.config import ProcessorConfig
+from worksets.config import Pipeline, ProcessorConfig
 from worksets.delivery import Seen
 from worksets.errors import ConfigurationError, DataError, Refused
+from worksets.growth import Asks, asks_of
 from worksets.health import Health, worth_saving
 from worksets.jobs import Input
 from worksets.placement import ClusterView, Limits
@@ -95,6 +96,13 @@ class Host:
     def limits(self) -> Limits:
         found = self.settings.limits(self.config, self.views)
         return found.model_copy(update={"budgets": self.budgets.known})
+
+    def asks_of(self, pipeline: Pipeline) -> Asks:
+        """What a workset of a pipeline asks for, wherever it runs."""
+        views = [watch.cluster.view() for watch in list(self.watches.values())]
+        return asks_of(
+            pipeline, [(v.name, v.memory_gb_per_workset, v.minutes_per_workset) for v in views]
+        )
 
     def watch(self, cluster_name: str) -> ClusterWatch:
         """The watch of a cluster.

@@ -33,6 +33,7 @@ from worksets.errors import (
 )
 from worksets.estimates import taken
 from worksets.events import Exhausted
+from worksets.growth import with_finished
 from worksets.jobs import JobStatus, Phase, steps_to_run
 from worksets.pages import failure_report, log_report
 from worksets.record import HELD, State, Step, StepRun, WorksetRecord
@@ -169,6 +170,10 @@ async def _learn(here: Host, done: WorksetRecord) -> None:
         ratio = taken(done, vcpus)
         if ratio is not None:
             await here.call(here.db.add_estimate_ratio, done.pipeline, ratio)
+        before = await here.call(here.db.grown, done.pipeline)
+        after = with_finished(before, done, here.asks_of(here.settings.pipeline(done.pipeline)))
+        if after != before:
+            await here.call(here.db.save_grown, done.pipeline, after)
     except WorksetError as error:
         # the workset is complete, whatever becomes of this
         get_run_logger().warning("estimates learn nothing from %s: %s", done.workset_id, error)

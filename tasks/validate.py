@@ -19,6 +19,7 @@ from worksets.delivery import NotDelivered, Waits, Whole, judge
 from worksets.errors import ConfigurationError, TransientError, WorksetError
 from worksets.estimates import estimate
 from worksets.genomes import genome_at, known_genomes
+from worksets.growth import begins
 from worksets.inputs import inputs_of
 from worksets.jobs import Input
 from worksets.record import HELD, Delivery, State, WorksetRecord
@@ -113,7 +114,7 @@ def check(here: Host, record: WorksetRecord) -> Checked:
         verdict = look(here, folder, inputs, record)
     whole = verdict if isinstance(verdict, Whole) else None
     delivery = Delivery(spec=file.stamp, files=whole.looked if whole else "")
-    description = described(here, spec, whole.sizes if whole else None, delivery)
+    description = described(here, spec, whole.sizes if whole else None, delivery, record)
     return Checked(spec, parsed.warnings, description, verdict)
 
 
@@ -178,12 +179,19 @@ def look(
 
 
 def described(
-    here: Host, spec: WorksetSpec, sizes: dict[str, int] | None, delivery: Delivery
+    here: Host,
+    spec: WorksetSpec,
+    sizes: dict[str, int] | None,
+    delivery: Delivery,
+    record: WorksetRecord,
 ) -> Description:
     """The spec as a record takes it over, with what the workset will need; blocks."""
     settings = here.settings
+    pipeline = settings.pipeline(spec.pipeline)
     ratios = here.db.estimate_ratios(spec.pipeline)
-    estimates = estimate(spec, settings.pipeline(spec.pipeline), sizes, ratios)
+    estimates = estimate(spec, pipeline, sizes, ratios)
+    note, asks = here.db.grown(spec.pipeline), here.asks_of(pipeline)
+    estimates = begins(estimates, note, asks, record)
     customer, retries = settings.default_customer, settings.default_max_retries
     return describe(spec, customer, retries, sizes, estimates, delivery)
 

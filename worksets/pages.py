@@ -14,7 +14,7 @@ from worksets.capacity import ClusterView
 from worksets.diagnosis import Diagnosis
 from worksets.forecast import hours
 from worksets.placement import money
-from worksets.record import STEPS, State, StepRun, WorksetRecord
+from worksets.record import STEPS, Estimates, State, StepRun, WorksetRecord
 from worksets.texts import line, plain
 
 MAX_ROWS: Final = 200
@@ -167,9 +167,11 @@ def workset_page(
         "attempt": f"{record.attempt}, retries {record.retry_count} of {record.max_retries}",
         "input": f"{record.input_bytes / 1e9:.3g} GB" if record.input_bytes else "",
         "expected": _expected(record, clusters),
+        "begins": _more(record.estimates),
         "disk": _disk(record.estimates.storage_gb),
         "so far": _taken(record, clusters),
         "results": _results(record),
+        "whole record": record.archived,
     }
     parts.append(table(["", ""], [(name, told) for name, told in facts.items() if told]))
     if record.step_runs:
@@ -241,6 +243,13 @@ def _expected(record: WorksetRecord, clusters: Mapping[str, ClusterView]) -> str
     count = needs.learned_from
     learned = f", learned from {count} finished worksets" if count else ""
     return f"{length(known * 3600)}" + (f", {money(cost)}" if cost else "") + learned
+
+
+def _more(needs: Estimates) -> str:
+    """What it has more from its first attempt on, since worksets before it ran out of that."""
+    said = (("memory", needs.more_memory), ("time limit", needs.more_time))
+    more = " and ".join(f"the {what} of retry {steps}" for what, steps in said if steps)
+    return more and f"with {more}, learned from {needs.more_from} finished worksets"
 
 
 def _disk(gb: float) -> str:

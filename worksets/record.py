@@ -133,6 +133,11 @@ class Estimates(Stored):
         1.0, gt=0, description="in vcpu_hours: how much longer finished worksets took than expected"
     )
     learned_from: int = Field(0, ge=0, description="finished worksets that say so")
+    more_memory: int = Field(
+        0, ge=0, description="times that a retry's growth of memory is there from the first attempt"
+    )
+    more_time: int = Field(0, ge=0, description="the same of the time limit")
+    more_from: int = Field(0, ge=0, description="finished worksets that say that")
 
     def duration_hours(self, otherwise: int) -> float:
         """How long its run step takes on the vCPUs that it asks for; `otherwise`: where it asks for

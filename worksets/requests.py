@@ -106,16 +106,21 @@ def request(
 ) -> JobRequest:
     """What an attempt asks for, after so many that ran out of memory, and of time.
 
-    Never less than the first attempt, and more than a ceiling gives only where none gives as much
-    as the first needs: its cluster will say what is wrong with that. A time limit that nobody has
-    asked for is at most the longest that there is.
+    The first begins where `needs` says that those before it ended (see `worksets.growth`). Never
+    less than the first attempt, and more than a ceiling gives only where none gives as much as the
+    first needs: its cluster will say what is wrong with that. A time limit that nobody has asked
+    for is at most the longest that there is.
     """
     ceilings = by_preference(ceilings)
     first = first_within(needs, otherwise, ceilings)
-    memory = grown(first.memory_gb, growth.factor**out_of_memory, growth.max_memory_gb)
+    memory = grown(
+        first.memory_gb, growth.factor ** (needs.more_memory + out_of_memory), growth.max_memory_gb
+    )
     minutes = first.minutes
     if minutes is not None:
-        minutes = round(grown(minutes, growth.factor**out_of_time, growth.max_minutes))
+        minutes = round(
+            grown(minutes, growth.factor ** (needs.more_time + out_of_time), growth.max_minutes)
+        )
     asked = first.model_copy(update={"memory_gb": memory, "minutes": minutes})
     enough = [ceiling for ceiling in ceilings if ceiling.holds(first)]
     if not enough:

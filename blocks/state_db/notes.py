@@ -110,6 +110,14 @@ class Notes(Store):
         self._swap_note(CLEANED, before, own)
         return self._get_note(CLEANED) == own
 
+    def grown(self, pipeline: str) -> str:
+        """What the last worksets of a pipeline that finished had needed more; `worksets.growth`."""
+        return self._get_note(f"grown:{pipeline}")
+
+    def save_grown(self, pipeline: str, note: str) -> None:
+        """Of two that come at once one may be lost, which does no harm."""
+        self._put_note(f"grown:{pipeline}", note)
+
     def spent(self, month: str, customers: Iterable[str]) -> dict[str, Spent]:
         """What these have spent in a month, of those of which it was noted."""
         keys = {_spent_key(month, name): name for name in customers}

@@ -289,6 +289,29 @@ async def test_what_a_workset_will_take_is_reckoned_from_the_pipelines_table(her
     assert unseen.failed_step == "stage", "without validation it is the job that misses the file"
 
 
+async def test_memory_that_ran_out_is_there_from_the_first_attempt_on(here):
+    hungry = {
+        "memory_gb": 32,
+        "run": ["sh", "-c", '[ "$1" -gt 40000 ] || exit 137; echo "$1" > "$2/had"', "-",
+                "{memory_mb}", "{results}"],
+    }  # fmt: skip
+    large = clusters({"cluster_name": "a", "memory_gb_per_workset": 400})
+
+    async def attempts_of(*names):
+        for name in names:
+            here.deliver(name, pipeline="hungry")
+        await here.poll(pipelines={"hungry": hungry}, **large)
+        return [(here.db.get(name).attempt, here.result(name, "had").strip()) for name in names]
+
+    assert await attempts_of("w0", "w1", "w2") == [(2, "48000")] * 3
+    assert await attempts_of("w3") == [(1, "48000")]
+    page = here.artifact(f"workset-w3-{here.db.get('w3').uid}")["data"]
+    assert "with the memory of retry 1, learned from 3 finished worksets" in page
+    # whoever puts the settings right is believed
+    hungry["memory_gb"] = 64
+    assert await attempts_of("w4") == [(1, "64000")]
+
+
 @pytest.mark.parametrize("pause_s", [0, 1])
 async def test_what_was_stuck_starts_when_the_pipeline_asks_for_less(here, monkeypatch, pause_s):
     """As `queue` says: needs … GB; change what the pipeline needs.
@@ -454,7 +477,19 @@ async def test_room_is_freed_of_what_is_in_its_place_and_of_nothing_else(here):
     assert here.result("done") == "reads of done"
     await here.configure(keep={"inputs_days": 0, "results_days": 0})
     assert (await clean_worksets(settings=here.name))["parts"] == 1
-    assert left("done") == set() and left("bad") == {"inputs", "results"}
+    assert not list((here.folder / "a").glob("done.*/L1")) and left("bad") == {"inputs", "results"}
+    # a day later its record goes, and it is not run again
+    await here.configure(keep={"inputs_days": 0, "results_days": 0, "retention_days": 0})
+    assert (await clean_worksets(settings=here.name))["parts"] == 2
+    assert not list((here.folder / "a").glob("done.*"))
+    before = here.db.get("done")
+    [whole] = (here.folder / "results" / "acme" / "done").glob("worksets-record.*.json")
+    assert before.archived == str(whole) and '"event": "Complete"' in whole.read_text()
+    assert (await here.poll(keep={"retention_days": 0}))["started"] == 0
+    assert here.db.get("done") == before and here.result("done") == "reads of done"
+    here.db.register_again("done", "once more")
+    await here.poll()
+    assert here.db.get("done").home != before.home and here.db.get("done").state is State.COMPLETE
 
 
 async def test_one_by_hand_is_processed_and_named_and_a_second_time_left_alone(here):

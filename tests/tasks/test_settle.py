@@ -17,6 +17,7 @@ from tasks.settle import Progress, settle, settle_error
 from worksets.capacity import ClusterView
 from worksets.config import ProcessorConfig
 from worksets.errors import ClusterUnreachable
+from worksets.growth import Asks
 from worksets.jobs import JobStatus, Phase, StepMarkers
 from worksets.record import STEPS, State, Step, WorksetRecord
 from worksets.requests import JobRequest
@@ -40,7 +41,8 @@ def here(tmp_path, monkeypatch):
     found = SimpleNamespace(
         db=db, call=call, config=ProcessorConfig(), announce=lambda _: None,
         full_disks=set(), outbox=SimpleNamespace(tell=lambda _: None),
-        settings=SimpleNamespace(budgets_usd={})
+        settings=SimpleNamespace(budgets_usd={}, pipeline=lambda _: None),
+        asks_of=lambda _: Asks("a", "b"),
     )  # fmt: skip
     found.budgets = Budgets(found)
     monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))

@@ -13,6 +13,7 @@ from blocks.state_db import SQLiteStateDB
 from tasks.settle import _learn
 from worksets.config import MAX_MINUTES, Pipeline
 from worksets.estimates import BOUNDS, KEPT, correction, estimate, remembered, taken, with_ratio
+from worksets.growth import Asks
 from worksets.record import Estimates, Step, StepRun, WorksetRecord
 from worksets.spec import parse_spec
 
@@ -127,7 +128,10 @@ async def test_estimates_learn_from_what_finished_and_settle(tmp_path, table, ha
     async def call(function, *arguments):
         return function(*arguments)
 
-    here = SimpleNamespace(db=db, call=call, watch=lambda _: SimpleNamespace(cluster=cluster))
+    here = SimpleNamespace(
+        db=db, call=call, watch=lambda _: SimpleNamespace(cluster=cluster),
+        asks_of=lambda _: Asks("a", "b"), settings=SimpleNamespace(pipeline=lambda _: table),
+    )  # fmt: skip
     truth = estimate(SPEC, table, SIZES).vcpu_hours * 1.5
     errors = []
     for n in range(8):
