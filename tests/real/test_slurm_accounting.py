@@ -20,12 +20,14 @@ QOS = {
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    with slurm.clusters(tmp_path_factory.mktemp("slurm"), "acc", accounted=True) as (cluster,):
+    folder = tmp_path_factory.mktemp("slurm")
+    with slurm.clusters(folder, "acc", "far", accounted=True) as (cluster, far):
         accounts(cluster, "add", "account", "lab")
         accounts(cluster, "add", "user", "root", "account=lab", "defaultaccount=lab")
         for name, limit in QOS.items():
             accounts(cluster, "add", "qos", name, "flags=DenyOnLimit", limit)
         accounts(cluster, "modify", "user", "root", "set", f"qos={','.join(['normal', *QOS])}")
+        cluster.far = far
         yield cluster
 
 
@@ -123,3 +125,36 @@ def test_usage_prints_what_sacct_says_the_jobs_of_a_driver_included(site, real):
     shown = usage()
     assert "peak_gb" in shown and "acme" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_another_cluster_of_the_same_slurmdbd_is_spoken_to_by_its_name(site, real):
+    """`-M`: the commands are those of `acc`, and all that they do is done on `far`."""
+    there = cluster(site, real, clusters="far", max_concurrent_worksets=2)
+    site.configure(overrides={"clusters": [there]})
+    for id_, seconds in (("runs", 1), ("stopped", 40)):
+        site.add(id_, seconds)
+    poller = site.poller()
+    site.until(lambda: "stopped" in site.running(), 60)
+    names = {site.db.get(id_).job_name for id_ in ("runs", "stopped")}
+    assert real.call("squeue", "-h", "-o", "%j").stdout.split() == []
+    assert set(real.far.call("squeue", "-h", "-o", "%j").stdout.split()) <= names
+    stopped = worksets(site, "cancel", "stopped", "-s", "settings.yaml")
+    assert stopped.returncode == 0, stopped.stderr
+    site.finish(poller)
+    assert site.states() == {State.COMPLETE: 1, State.CANCELLED: 1}
+    asked = json.loads(worksets(site, "clusters", "--ask", "--json", "-s", "settings.yaml").stdout)
+    assert asked[0]["room"] > 2, asked
+    assert real.far.call("squeue", "-h").stdout == ""
+
+    def told_by():
+        done = worksets(site, "usage", "--json", "-s", "settings.yaml")
+        return json.loads(done.stdout)[0]["told_by"]
+
+    site.until(lambda: told_by() == "accounting", 30)
+
+
+def test_a_name_that_slurmdbd_does_not_know_is_told_with_slurms_words(site, real):
+    site.configure(overrides={"clusters": [cluster(site, real, clusters="nowhere")]})
+    done = worksets(site, "clusters", "--ask", "--json", "-s", "settings.yaml")
+    said = json.loads(done.stdout)[0]["room"]
+    assert "no answer" in said and "sacctmgr list clusters" in said

@@ -40,6 +40,7 @@ from blocks.clusters.slurm.script import (
     framed,
     job_script,
     markers_shell,
+    on_another,
     submit_shell,
     unframed,
 )
@@ -95,6 +96,13 @@ class SlurmCluster(Cluster):
         default_factory=list,
         description="Several partitions, instead of the one: a job goes to the cheapest that gives "
         "enough",
+    )
+    clusters: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_.-]*$",
+        max_length=100,
+        description="Slurm's name of the cluster (`-M`), where its commands speak of another one "
+        "by default; both have the same slurmdbd",
     )
     account: str = Field("", description="Account that is charged; empty: the user's default")
     qos: str = Field("", description="Quality of service; empty: the default")
@@ -183,7 +191,13 @@ class SlurmCluster(Cluster):
             paths.manifest: spec.manifest.model_dump_json(),
             f"{job}/steps": " ".join(step.step.value for step in spec.steps),
             f"{job}/job.sh": job_script(
-                spec, job.rpartition("/")[0], paths.work_dir, self.umask, self.tag_jobs, self.setup
+                spec,
+                job.rpartition("/")[0],
+                paths.work_dir,
+                self.umask,
+                self.tag_jobs,
+                self.setup,
+                self.clusters,
             ),
         }
         shell = submit_shell(
@@ -421,7 +435,8 @@ class SlurmCluster(Cluster):
         named = {"SLURM_CONF", "PWD", *self.transport.environment}
         keep = "|".join(sorted(self.kept_variables | named))
         token = secrets.token_hex(8)
-        done = self.transport.run(framed(clean_shell(keep) + shell, token), timeout_s)
+        begin = clean_shell(keep) + (on_another(self.clusters) if self.clusters else "")
+        done = self.transport.run(framed(begin + shell, token), timeout_s)
         answer = unframed(done.stdout, done.stderr, token)
         if answer is None:
             said = (done.stderr.strip() or done.stdout.strip())[-300:]

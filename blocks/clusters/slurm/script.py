@@ -30,12 +30,14 @@ def job_script(
     umask: str = "027",
     tag_jobs: bool = True,
     setup: Sequence[str] = (),
+    another: str = "",
 ) -> str:
     """The batch script of an attempt: it claims the attempt, then runs its steps in order.
 
     `tag_jobs`: what its steps hand in to Slurm bears the attempt's name as its wckey, and the run
     step has failed while any of that is still there. `setup`: shell lines of the cluster's settings
     that come before the first step; of one that fails, that step has failed, and says so.
+    `another`: the name of its cluster, where that is not the default one.
 
     `jobs` is the folder with one folder `aN` an attempt. `mkdir` of `claim` is the claim: of two
     jobs of one attempt the second ends at once, and the claims of earlier attempts are taken
@@ -65,6 +67,7 @@ def job_script(
         "trap 'stopped=1' TERM",
         *(_set_up(setup, spec.steps[0].step.value) if setup else ()),
         f"cd {quote(work_dir)} || exit 74",
+        *([on_another(another)] if another else ()),
         *(_tagged(spec.name) if tag_jobs else ()),
     ]
     for step in spec.steps:
@@ -237,6 +240,26 @@ def clean_shell(keep: str) -> str:
         f'  case "$v" in {keep}) ;; *) unset "$v" ;; esac\n'
         "done\n"
     )
+
+
+def on_another(name: str) -> str:
+    """Shell functions by which Slurm's commands speak of another cluster of the same slurmdbd.
+
+    squeue and sinfo print its name as the first line then, and sbatch after the job's id
+    (sbatch(1), `--clusters` and `--parsable`): those are taken away.
+    """
+    answer = {
+        "squeue": "sed '1{/^CLUSTER: /d;}'",
+        "sinfo": "sed '1{/^CLUSTER: /d;}'",
+        "sbatch": "cut -d';' -f1",
+    }
+    lines = []
+    for command in ("sbatch", "squeue", "scancel", "sinfo", "scontrol", "sacct"):
+        call = f'command {command} -M {quote(name)} "$@"'
+        if command in answer:
+            call = f"said=$({call}) || return; printf '%s\\n' \"$said\" | {answer[command]}"
+        lines.append(f"{command}() {{ {call}; }}")
+    return "\n".join([*lines, ""])
 
 
 def framed(shell: str, token: str) -> str:
