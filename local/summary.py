@@ -114,17 +114,21 @@ def ideal_seconds(
     customers = dict.fromkeys((r.customer_id for r in ready.values()), 1.0)
     policy = PlacementPolicy()
     held: Counter[str] = Counter()
+    there: dict[str, WorksetRecord] = {}
     waiting: list[tuple[datetime, str]] = []
     running: list[tuple[datetime, str, str]] = []
     now, done = start, Counter[str]()
     while ready or waiting or running:
-        for decision in plan(ready.values(), views, held, limits, customers, policy, now):
+        for decision in plan(
+            ready.values(), views, held, limits, customers, policy, now, running=there.values()
+        ):
             if decision.action == "start":
                 record = ready.pop(decision.workset_id)
                 placed = record.model_copy(
                     update={"state": State.LOCKED, "cluster_name": decision.cluster_name}
                 )
                 held.update(placed.scopes)
+                there[record.workset_id] = placed
                 length = jobs[record.workset_id][done[record.workset_id]]
                 end = now + timedelta(seconds=length)
                 heapq.heappush(running, (end, record.workset_id, decision.cluster_name))
@@ -137,6 +141,7 @@ def ideal_seconds(
             record = records_by_id[id_]
             placed = record.model_copy(update={"state": State.LOCKED, "cluster_name": cluster})
             held.subtract(placed.scopes)
+            del there[id_]
             done[id_] += 1
             if done[id_] < len(jobs[id_]):
                 due = now + timedelta(seconds=retry_delay_s(done[id_]))

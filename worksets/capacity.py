@@ -23,6 +23,36 @@ ASKED: Final = {
 """What a workset's job may ask for, with its unit."""
 
 
+class Room(Frozen):
+    """What jobs may have together on a cluster."""
+
+    vcpus: float = Field(float("inf"), ge=0)
+    memory_gb: float = Field(float("inf"), ge=0)
+    gpus: float = Field(float("inf"), ge=0)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it is not endless."""
+        return any(amount < float("inf") for amount in dict(self).values())
+
+    def less(self, other: Room) -> Room:
+        """What is left of it; nothing where more is taken."""
+        return Room(**{key: max(0.0, n - getattr(other, key)) for key, n in dict(self).items()})
+
+    def least(self, other: Room) -> Room:
+        """Of each the smaller."""
+        return Room(**{key: min(n, getattr(other, key)) for key, n in dict(self).items()})
+
+    def holds(self, other: Room) -> bool:
+        return all(n >= getattr(other, key) for key, n in dict(self).items())
+
+    def __str__(self) -> str:
+        """For people, what is bounded: `12 vCPUs, 40 GB`."""
+        units = {"vcpus": "vCPUs", "memory_gb": "GB", "gpus": "GPUs"}
+        said = [f"{n:.3g} {units[key]}" for key, n in dict(self).items() if n < float("inf")]
+        return ", ".join(said)
+
+
 class ClusterView(Frozen):
     """What placement has to know of a cluster."""
 
@@ -37,6 +67,7 @@ class ClusterView(Frozen):
     ceilings: tuple[Ceiling, ...] = Field(
         (), description="what one job may be given, by place; empty: what it gives to a workset"
     )
+    room: Room = Field(Room(), description="what its worksets may have together")
     unavailable: str = Field("", description="why nothing may be placed on it now; empty: it may")
     never: str = Field("", description="why no workset can run on it as the settings are; or empty")
 
@@ -65,6 +96,14 @@ class ClusterView(Frozen):
     def vcpus_of(self, needs: Estimates) -> int:
         """vCPUs that a job of such a workset has there."""
         return needs.vcpus or self.vcpus_per_workset
+
+    def takes(self, needs: Estimates) -> Room:
+        """Of its room, a workset of such needs; what it has more as a retry is not in it."""
+        return Room(
+            vcpus=self.vcpus_of(needs),
+            memory_gb=needs.memory_gb or self.memory_gb_per_workset,
+            gpus=needs.gpus,
+        )
 
     def price_of_request(self, asked: JobRequest) -> float:
         """US dollars a vCPU-hour of a job that asks for this there."""

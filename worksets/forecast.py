@@ -88,10 +88,16 @@ def forecast(
     later = [(r.retry_after or now, r.workset_id, r) for r in waiting if r.state is State.RETRYING]
     heapq.heapify(later)
     counts: Counter[str] = Counter(scope for record in held for scope in record.scopes)
-    ends: list[tuple[datetime, str, frozenset[str]]] = []
+    running = {record.workset_id: record for record in held}
+    ends: list[tuple[datetime, str, str, frozenset[str]]] = []
     if usual_h is not None:
         ends = [
-            (expected_end(r, views.get(r.cluster_name), now, usual_h), r.cluster_name, r.scopes)
+            (
+                expected_end(r, views.get(r.cluster_name), now, usual_h),
+                r.cluster_name,
+                r.workset_id,
+                r.scopes,
+            )
             for r in held
         ]
     heapq.heapify(ends)
@@ -100,7 +106,9 @@ def forecast(
     at_once = max(1, (len(ready) + len(later) + len(ends)) // MOMENTS)
     while True:
         by_id = {record.workset_id: record for record in ready}
-        for decision in plan(ready, clusters, counts, limits, customers, policy, now):
+        for decision in plan(
+            ready, clusters, counts, limits, customers, policy, now, running=running.values()
+        ):
             if decision.action != "start":
                 continue
             record = by_id[decision.workset_id]
@@ -111,9 +119,12 @@ def forecast(
             limits = limits.begun(record.customer_id, expected.usd or 0.0)
             scopes = scopes_of(decision.cluster_name, record.customer_id)
             counts.update(scopes)
+            running[record.workset_id] = record.model_copy(
+                update={"cluster_name": decision.cluster_name}
+            )
             if usual_h is not None:
                 end = expected.ends or begins + timedelta(hours=usual_h)
-                heapq.heappush(ends, (end, decision.cluster_name, scopes))
+                heapq.heappush(ends, (end, decision.cluster_name, record.workset_id, scopes))
         ready = [record for record in ready if record.workset_id not in found]
         if not ready and not later:
             return found
@@ -125,7 +136,8 @@ def forecast(
             return found
         now, freed, over = max(now, min(times)), {}, 0
         while ends and (over < at_once or ends[0][0] <= now):
-            end, cluster, scopes = heapq.heappop(ends)
+            end, cluster, id_, scopes = heapq.heappop(ends)
+            del running[id_]
             now, over = max(now, end), over + 1
             freed.setdefault(cluster, []).append(end)
             counts.subtract(scopes)

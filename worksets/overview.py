@@ -43,7 +43,7 @@ def queue(
     )
     counts = Counter(scope for record in held for scope in record.scopes)
     delivered = [record for record in ready.values() if not record.awaits]
-    decisions = plan(delivered, clusters, counts, limits, customers, policy, now)
+    decisions = plan(delivered, clusters, counts, limits, customers, policy, now, running=held)
     can = [ready[d.workset_id] for d in decisions if d.action in ("start", "wait")]
     soon = [*can[:MOST_FORETOLD], *later[:MOST_FORETOLD]]
     foreseen = forecast(soon, held, clusters, limits, customers, policy, now)
@@ -113,7 +113,7 @@ def clusters(
                 "why": line(view.unavailable or view.never, 400),
                 "heard_at": _iso(known.heard_at),
                 "failures": known.failures,
-                "usd_per_vcpu_hour": view.price_per_vcpu_hour,
+                "usd_per_vcpu_hour": view.offers[0].price_per_vcpu_hour,
             }
         )
     return rows

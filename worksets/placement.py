@@ -5,7 +5,8 @@ fits, its customer is below its limit, and there is one, be it by moving others 
 same cycle. A workset that cannot start waits alone and holds up nobody behind it. *Where* is the
 assignment of least total cost over all that start (`worksets.slots`): vCPU-hours × price, bytes ×
 price between regions, less a discount on a preferred cluster. Where nothing distinguishes clusters
-by cost, the emptiest is taken.
+by cost, the emptiest is taken. Limits count worksets; a cluster's room is counted in what they ask
+for (`worksets.rooms`, where they ask for unlike amounts and that binds).
 
 No workset waits for a cheaper slot while one that fits is free: nothing known here says honestly
 when a slot frees. Hours of waiting count, at the policy's price, for whose turn it is.
@@ -14,15 +15,16 @@ when a slot frees. Hours of waiting count, at the policy's price, for whose turn
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from worksets.capacity import ClusterView, Fit, Limits, bits, misfit
+from worksets.capacity import ClusterView, Fit, Limits, Room, bits, misfit
 from worksets.costs import Costs, PlacementPolicy
 from worksets.fairness import Turns
 from worksets.record import WorksetRecord
+from worksets.rooms import ROUNDING, Rooms
 from worksets.slots import Slots
 
 __all__ = ["ClusterView", "Decision", "Limits", "PlacementPolicy", "misfit", "plan"]
@@ -53,14 +55,16 @@ def plan(
     policy: PlacementPolicy,
     now: datetime,
     only: str = "",
+    running: Iterable[WorksetRecord] = (),
 ) -> list[Decision]:
     """A decision for every ready workset, in the order in which they should start.
 
     `held` counts the holders of every scope (`global`, `cluster:NAME`, `customer:ID`);
     `customers` are those that the settings know, with the weight of each in sharing. `only` names
-    the one cluster that may be taken; reasons tell of the others as they are.
+    the one cluster that may be taken; reasons tell of the others as they are. `running`: those that
+    take of a cluster's room already.
     """
-    return _Plan(clusters, held, limits, policy, only).decide(ready, customers, now)
+    return _Plan(clusters, held, limits, policy, only, running).decide(ready, customers, now)
 
 
 class _Plan:
@@ -73,6 +77,7 @@ class _Plan:
         limits: Limits,
         policy: PlacementPolicy,
         only: str,
+        running: Iterable[WorksetRecord],
     ) -> None:
         self.only = only
         self.fit = Fit(clusters)
@@ -86,15 +91,45 @@ class _Plan:
             self.limits.get(f"cluster:{c.name}", c.max_concurrent_worksets)
             for c in self.fit.clusters
         ]
-        free = [
+        self.free = [
             0 if c.unavailable else max(0, total - taken)
             for c, total, taken in zip(self.fit.clusters, self.total, used, strict=True)
         ]
-        self.open = sum(1 << n for n, slots in enumerate(free) if slots)
+        self.used = used
+        self.room = self._left(running)
+        self.open = sum(1 << n for n, slots in enumerate(self.free) if slots)
         if only:
             self.open &= self.fit.bit.get(only, 0)
-        self.slots = Slots(free, used)
+        self.slots: Slots | Rooms = Slots([], [])
         self._waits: dict[int, str] = {}
+        self._kinds: dict[tuple[float, ...], Mapping[int, tuple[float, ...]]] = {}
+
+    def _left(self, running: Iterable[WorksetRecord]) -> list[Room]:
+        """The room that is left on each cluster, before anything starts."""
+        left = {c.name: c.room for c in self.fit.clusters if c.room.bounded}
+        views = {c.name: c for c in self.fit.clusters}
+        for record in running:
+            if (name := record.cluster_name) in left:
+                left[name] = left[name].less(views[name].takes(record.estimates))
+        return [left.get(c.name, c.room) for c in self.fit.clusters]
+
+    def _slots_for(self, ready: Iterable[WorksetRecord]) -> Slots | Rooms:
+        """Slots, where all ask for the same or the room is enough for any; else room."""
+        kinds = {(r.estimates.vcpus, r.estimates.memory_gb, r.estimates.gpus): r for r in ready}
+        free = list(self.free)
+        for n, (cluster, left) in enumerate(zip(self.fit.clusters, self.room, strict=True)):
+            if not left.bounded or not free[n] or not kinds:
+                continue
+            times = [_times(cluster.takes(r.estimates), left, free[n]) for r in kinds.values()]
+            if len(kinds) > 1 and min(times) < free[n]:
+                return Rooms([*zip(self.free, *self._amounts(self.room), strict=True)], self.used)
+            free[n] = min(times)
+        return Slots(free, self.used)
+
+    @staticmethod
+    def _amounts(rooms: Iterable[Room]) -> Iterator[tuple[float, ...]]:
+        """vCPUs, memory and GPUs of each."""
+        return zip(*((room.vcpus, room.memory_gb, room.gpus) for room in rooms), strict=True)
 
     def decide(
         self, ready: Iterable[WorksetRecord], customers: Mapping[str, float], now: datetime
@@ -114,6 +149,8 @@ class _Plan:
                 reason = f"no cluster fits: {self.fit.why_none(record)}"
                 decisions.append(Decision(id_, "stuck", reason))
 
+        self.slots = self._slots_for(fitting)
+
         def premium(record: WorksetRecord) -> float:
             usable = masks[record.workset_id] & self.available
             if not usable & self.open & ~self.slots.full_for_good:
@@ -129,8 +166,11 @@ class _Plan:
             if starts:
                 started.append(record)
                 turns.started(record.customer_id)
-        where = dict(zip((r.workset_id for r in started), self.slots.where, strict=True))
+        where = dict(zip((r.workset_id for r in started), self.slots.settled(), strict=True))
         self.counts.update(f"cluster:{self.fit.clusters[n].name}" for n in where.values())
+        for record in started:
+            n = where[record.workset_id]
+            self.room[n] = self.room[n].less(self.fit.clusters[n].takes(record.estimates))
         for record, starts in order:
             id_, mask = record.workset_id, masks[record.workset_id]
             if starts:
@@ -146,7 +186,7 @@ class _Plan:
         mask &= self.open & ~self.slots.full_for_good
         if not mask or self._at_limit(record):
             return False
-        if not self.slots.add(self.costs.weighed(record, mask)):
+        if not self.slots.add(self.costs.weighed(record, mask), self._takes(record)):
             return False
         self.counts["global"] += 1
         self.counts[f"customer:{record.customer_id}"] += 1
@@ -154,6 +194,17 @@ class _Plan:
             begun = budget.begun(self.costs.lowest(record, mask))
             self.budgets[record.customer_id] = begun
         return True
+
+    def _takes(self, record: WorksetRecord) -> Mapping[int, tuple[float, ...]]:
+        """What it takes on each cluster: a slot, vCPUs, memory, GPUs."""
+        needs = record.estimates
+        kind = (needs.vcpus, needs.memory_gb, needs.gpus)
+        if kind not in self._kinds:
+            asked = (cluster.takes(needs) for cluster in self.fit.clusters)
+            self._kinds[kind] = {
+                n: (1.0, one.vcpus, one.memory_gb, one.gpus) for n, one in enumerate(asked)
+            }
+        return self._kinds[kind]
 
     def _at_limit(self, record: WorksetRecord) -> str:
         return (
@@ -192,6 +243,8 @@ class _Plan:
             return f"{cluster.name}: {cluster.unavailable}"
         if full := self._full(f"cluster:{cluster.name}"):
             return full
+        if self.room[n].bounded:
+            return f"cluster {cluster.name} has room for {self.room[n]} more"
         if self.only not in ("", cluster.name):
             return f"{cluster.name}: its free slots were given to others"
         return f"cluster {cluster.name} has free slots"
@@ -235,6 +288,12 @@ class _Plan:
         """What it is worth that the workset is where it wishes to be; 0: it did not, or had to."""
         there = record.preferred_cluster == self.fit.clusters[n].name
         return self.costs.policy.affinity_discount_usd if there else 0.0
+
+
+def _times(takes: Room, left: Room, most: int) -> int:
+    """How often this fits into what is left, `most` times at the most."""
+    pairs = ((getattr(left, key), amount) for key, amount in dict(takes).items() if amount)
+    return int(min([most, *(have / amount + ROUNDING for have, amount in pairs)]))
 
 
 def money(usd: float) -> str:

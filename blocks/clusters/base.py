@@ -15,6 +15,7 @@ from typing import Annotated, Final, Self
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
 from blocks.strict import StrictBlock
+from worksets.capacity import Room
 from worksets.config import MAX_MEMORY_GB, MAX_VCPUS, MAX_WORKSETS, Name
 from worksets.costs import MAX_USD
 from worksets.errors import TransientError
@@ -58,6 +59,15 @@ class Cluster(StrictBlock, ABC):
         gt=0,
         le=MAX_MEMORY_GB,
         description="Memory of a workset whose pipeline says nothing, GB",
+    )
+    total_vcpus: int | None = Field(
+        None, ge=1, le=MAX_VCPUS, description="vCPUs that its worksets may ask for together"
+    )
+    total_memory_gb: float | None = Field(
+        None, gt=0, le=MAX_MEMORY_GB, description="Memory that they may ask for together, GB"
+    )
+    total_gpus: int | None = Field(
+        None, ge=0, le=1000, description="GPUs that they may ask for together"
     )
     reference_genomes: list[str] = Field(
         default_factory=list, description="Reference genomes present; empty: all"
@@ -127,8 +137,16 @@ class Cluster(StrictBlock, ABC):
             reference_genomes=frozenset(self.reference_genomes),
             region=self.region,
             price_per_vcpu_hour=self.price_per_vcpu_hour,
+            room=self._total(),
             unavailable="drained" if self.drained else "",
         )
+
+    def _total(self) -> Room:
+        """What the settings let its worksets have together."""
+        said = {
+            "vcpus": self.total_vcpus, "memory_gb": self.total_memory_gb, "gpus": self.total_gpus
+        }  # fmt: skip
+        return Room(**{key: amount for key, amount in said.items() if amount is not None})
 
     @abstractmethod
     def root(self) -> str:

@@ -21,10 +21,12 @@ from blocks.clusters.base import Cluster, SubmitUncertain
 from blocks.clusters.cleaning import read_archived
 from blocks.clusters.on_cluster import clean, runner
 from worksets.belief import NOTHING, Markers, Word, believe
+from worksets.capacity import ClusterView
 from worksets.errors import ConfigurationError, ResourceError, TransientError, WorksetError
 from worksets.jobs import JobSpec, JobStatus, Phase
 from worksets.keeping import Archived, Freed, Lineage, Removable
 from worksets.record import STEPS, Exported, Step, Took
+from worksets.requests import Ceiling
 
 PROGRAMS: Final = Path(runner.__file__).parent
 GONE: Final = Word(Phase.ENDED, "no process of it is left, and no end marker")
@@ -52,6 +54,20 @@ class LocalCluster(Cluster):
 
     def root(self) -> str:
         return str(Path(self.work_folder).expanduser().resolve())
+
+    def view(self) -> ClusterView:
+        """See `Cluster`: where a total is said, one job may ask for all of it."""
+        view, none = super().view(), float("inf")
+        if not view.room.bounded:
+            return view
+        room = view.room
+        most = Ceiling(
+            vcpus=self.vcpus_per_workset if room.vcpus == none else room.vcpus,
+            memory_gb=self.memory_gb_per_workset if room.memory_gb == none else room.memory_gb,
+            gpus=0 if room.gpus == none else room.gpus,
+            price_per_vcpu_hour=self.price_per_vcpu_hour,
+        )
+        return view.model_copy(update={"ceilings": (most,)})
 
     def programs(self) -> dict[str, str]:
         return {"python": sys.executable, "programs": str(PROGRAMS)}

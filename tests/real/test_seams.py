@@ -289,6 +289,32 @@ async def test_what_a_workset_will_take_is_reckoned_from_the_pipelines_table(her
     assert unseen.failed_step == "stage", "without validation it is the job that misses the file"
 
 
+async def test_what_runs_together_asks_for_no_more_than_there_is(here):
+    """Three slots and four CPUs: a large one and a small one, or three small ones."""
+    pipelines = {
+        name: {"vcpus": vcpus, "run": ["sh", "-c", "sleep 3; echo done > $0/done", "{results}"]}
+        for name, vcpus in (("large", 3), ("small", 1))
+    }
+    little = clusters({"cluster_name": "a", "max_concurrent_worksets": 3, "total_vcpus": 4})
+    for n, pipeline in enumerate(["large", "large", "small", "small", "small"]):
+        here.deliver(f"w{n}", pipeline=pipeline)
+    await here.poll(pipelines=pipelines, **little)
+    runs = [run for r in here.db.list_worksets() for run in r.step_runs if run.step.value == "run"]
+    asks = {r.workset_id: r.estimates.vcpus for r in here.db.list_worksets()}
+    assert len(runs) == 5 and sorted(asks.values()) == [1, 1, 1, 3, 3]
+    at_once = []
+    for record in here.db.list_worksets():
+        [one] = [run for run in record.step_runs if run.step.value == "run"]
+        there = [
+            asks[other.workset_id]
+            for other in here.db.list_worksets()
+            for run in other.step_runs
+            if run.step.value == "run" and run.started_at <= one.started_at < run.ended_at
+        ]
+        at_once.append(sum(there))
+    assert max(at_once) == 4, at_once
+
+
 async def test_memory_that_ran_out_is_there_from_the_first_attempt_on(here):
     hungry = {
         "memory_gb": 32,

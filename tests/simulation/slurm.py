@@ -229,7 +229,7 @@ class Slurm:
 
     def _sinfo(self):
         """Its one node, and the jobs on it, whosesoever; now and then all nodes are drained."""
-        running = [job.name for job in self.jobs if job.live]
+        running = [f"1|{job.name}" for job in self.jobs if job.live]
         state = "draining" if self.world.fault("all nodes drained", 0.01) else "mixed"
         node = f"n1|1000000|{state}|{len(running)}/{CPUS - len(running)}/0/{CPUS}|main*"
         return "\n".join([node, "@", *running, ""])

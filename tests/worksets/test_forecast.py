@@ -126,10 +126,10 @@ def test_all_are_foretold_and_no_limit_is_ever_passed(entries, slots, most, of_a
 def test_a_thousand_are_foretold_in_few_moments(monkeypatch):
     asked = 0
 
-    def counted(*given):
+    def counted(*given, **named):
         nonlocal asked
         asked += 1
-        return plan(*given)
+        return plan(*given, **named)
 
     monkeypatch.setattr("worksets.forecast.plan", counted)
     found = foretold([workset(n, 1.0 + n % 7) for n in range(1000)], slots=30, most=30)

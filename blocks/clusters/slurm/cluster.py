@@ -27,10 +27,11 @@ from blocks.clusters.slurm.nodes import (
     parse_nodes,
     room,
     sizes_of,
+    together,
 )
 from blocks.clusters.slurm.programs import digest, send_shell
 from blocks.clusters.slurm.refusals import refusal
-from blocks.clusters.slurm.sbatch import SbatchOption, sbatch
+from blocks.clusters.slurm.sbatch import BARE, SbatchOption, sbatch
 from blocks.clusters.slurm.script import (
     SUBMITTING,
     accounting_shell,
@@ -57,7 +58,7 @@ from blocks.clusters.slurm.states import (
 )
 from blocks.clusters.slurm.transport import TIMEOUT_S, LocalTransport, MayHaveReached, Result
 from worksets.belief import NOTHING, Belief, Markers, Verdict, Word, believe, heeding
-from worksets.capacity import ClusterView
+from worksets.capacity import ClusterView, Room
 from worksets.config import MAX_VCPUS
 from worksets.errors import (
     ClusterUnreachable,
@@ -152,6 +153,13 @@ class SlurmCluster(Cluster):
         "", description="AWS's, in which it is, such as us-west-2d: says its region where none is"
     )
 
+    @field_validator("sbatch_options")
+    @classmethod
+    def _with_values(cls, value: dict[SbatchOption, str]) -> dict[SbatchOption, str]:
+        if bare := sorted(key for key, text in value.items() if not text and key not in BARE):
+            raise ValueError(f"{', '.join(bare)} wants a value; leave it out, or write one")
+        return value
+
     @field_validator("partitions")
     @classmethod
     def _instead_of_the_one(cls, value: list[Partition], info: ValidationInfo) -> list[Partition]:
@@ -165,6 +173,7 @@ class SlurmCluster(Cluster):
     _prepared: bool = PrivateAttr(default=False)
     _never: str = PrivateAttr(default="")
     _bare: list[str] = PrivateAttr(default_factory=list)
+    _together: Room = PrivateAttr(default_factory=Room)
     _heard: dict[str, tuple[Size, ...]] | None = PrivateAttr(default=None)
     _beliefs: dict[str, Belief] = PrivateAttr(default_factory=dict)
 
@@ -310,15 +319,21 @@ class SlurmCluster(Cluster):
         named = self._named()
         # a partition that is named is shown though it is hidden; both options are too much
         sinfo = join((*SINFO, *(["-p", ",".join(named)] if named else ["-a"])))
-        ours = join(("squeue", "-h", "-a", "--me", "-t", "R,CG", "-o", "%j"))
+        ours = join(("squeue", "-h", "-a", "--me", "-t", "R,CG", "-o", "%C|%j"))
         said = self._ask("sinfo", f"{sinfo} && echo @ && {ours}")
         nodes_, _, jobs = said.partition("@\n")
-        running = sum(is_of(name, self._installation) for name in jobs.splitlines())
+        ours_now = [
+            int(cpus) if cpus.isdecimal() else 0
+            for cpus, _, name in (line.partition("|") for line in jobs.splitlines())
+            if is_of(name, self._installation)
+        ]
+        running = len(ours_now)
         nodes = chosen(parse_nodes(nodes_), named)
         self._never = "; ".join(self._without_nodes(named if not nodes else []))
         self._bare = [name for name in named if all(node.partition != name for node in nodes)]
         heard = {one.name: sizes_of(nodes, one.name) for one in self.partitions}
         self._heard = (heard or {self.partition: sizes_of(nodes)}) if nodes else None
+        self._together = together(nodes, sum(ours_now)) if nodes else Room()
         asked = {first_of(one, self._otherwise()) for one in needs or (Estimates(),)}
         found = [room(nodes, one.vcpus, one.memory_gb) for one in asked]
         return max(min(one.room, one.free + running) for one in found)
@@ -342,8 +357,8 @@ class SlurmCluster(Cluster):
 
     def _ceilings(self) -> tuple[Ceiling, ...]:
         ours = {
-            "max_vcpus": self.max_vcpus,
-            "max_memory_gb": self.max_memory_gb,
+            "max_vcpus": _least(self.max_vcpus, self.total_vcpus),
+            "max_memory_gb": _least(self.max_memory_gb, self.total_memory_gb),
             "max_minutes": self.max_time_limit_minutes,
         }
         said = [
@@ -403,6 +418,7 @@ class SlurmCluster(Cluster):
             "region": region,
             "ceilings": self._ceilings(),
             "minutes_per_workset": self.time_limit_minutes,
+            "room": self._total().least(self._together),
         }
         return super().view().model_copy(update=changes)
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from worksets.capacity import Room
 from worksets.config import MAX_MEMORY_GB, MAX_MINUTES, MAX_VCPUS
 from worksets.costs import MAX_USD
 from worksets.requests import Ceiling
@@ -125,8 +126,8 @@ def parse_limit(text: str) -> float:
 
 
 def parse_gpus(gres: str) -> int:
-    """GPUs of a node, such as `gpu:a100:4(S:0-1),gpu:2,lustre:1`."""
-    found = re.findall(r"(?:^|,)gpu(?::[^:,()]+)?:(\d{1,4})(?=[,(]|$)", gres)
+    """GPUs of a node, such as `gpu:a100:4(S:0-1),gpu:no_consume:2,lustre:1`."""
+    found = re.findall(r"(?:^|,)gpu(?::[^:,()]+){0,2}:(\d{1,4})(?=[,(]|$)", gres)
     return sum(map(int, found))
 
 
@@ -142,14 +143,14 @@ def chosen(nodes: Iterable[Node], partitions: Sequence[str]) -> list[Node]:
     return [node for node in all_ if node.default] or all_
 
 
-class Room(NamedTuple):
+class Counted(NamedTuple):
     """Room on the nodes that take jobs, in worksets: in all, and free now."""
 
     room: int
     free: int
 
 
-def room(nodes: Iterable[Node], vcpus: int, memory_gb: float) -> Room:
+def room(nodes: Iterable[Node], vcpus: int, memory_gb: float) -> Counted:
     """Room for worksets of that size; a node in two partitions is one node.
 
     Of a node's CPUs those of jobs count, those in no state of use (`other`) do not.
@@ -159,7 +160,20 @@ def room(nodes: Iterable[Node], vcpus: int, memory_gb: float) -> Room:
         by_memory = int(node.memory_mb / (memory_gb * 1000))
         total += min((node.allocated + node.idle) // vcpus, by_memory)
         free += min(node.idle // vcpus, by_memory)
-    return Room(total, free)
+    return Counted(total, free)
+
+
+def together(nodes: Iterable[Node], ours: int) -> Room:
+    """What our jobs may have together on the nodes that take jobs; `ours`: CPUs that they have now.
+
+    Of CPUs those that others use are taken off; of memory and GPUs nobody says who uses them.
+    """
+    open_ = {node.name: node for node in nodes if node.takes_jobs}.values()
+    return Room(
+        vcpus=min(sum(n.allocated + n.idle for n in open_), sum(n.idle for n in open_) + ours),
+        memory_gb=sum(node.memory_mb for node in open_) / 1000,
+        gpus=sum(node.gpus for node in open_),
+    )
 
 
 def no_nodes(partition: str, shown: str) -> str:

@@ -12,6 +12,8 @@ SbatchOption = Literal[
     "exclude", "nice", "tmp",
 ]  # fmt: skip
 """Options of sbatch that a site may want; none of them is one that an attempt's safety needs."""
+BARE: Final = frozenset({"exclusive", "nice"})
+"""Those that may stand without a value; another would take the script's name for its own."""
 FIXED: Final = ("--parsable", "--nodes=1", "--ntasks=1", "--no-requeue", "--open-mode=append")
 """Slurm must not start a job again by itself: attempts are counted here."""
 

@@ -41,6 +41,7 @@ def test_time_limits(text, minutes):
     ("gres", "gpus"),
     [
         ("(null)", 0), ("gpu:2", 2), ("gpu:a100:4(S:0-1)", 4), ("gpu:a100:4(S:0-1),gpu:t4:2", 6),
+        ("gpu:no_consume:2", 2), ("gpu:a100:no_consume:3(S:0)", 3),
         ("lustre:1,gpu:1", 1), ("gpus:3", 0), ("xgpu:2", 0), ("gpu", 0),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 
 from blocks.clusters import SlurmCluster, SubmitUncertain
 from blocks.clusters.cleaning import read_freed
-from blocks.clusters.slurm.nodes import Room, parse_nodes
+from blocks.clusters.slurm.nodes import Counted, parse_nodes
 from blocks.clusters.slurm.nodes import room as room_of
 from blocks.clusters.slurm.states import ENDED
 from tests.blocks.clusters.slurm.test_states import ACTIVE
@@ -234,20 +234,20 @@ def test_an_sbatch_that_was_killed_may_have_submitted(fake):
 
 
 NODES = [
-    ("idle", "0/64/0/64", Room(4, 4)),
-    ("mixed", "20/44/0/64", Room(4, 2)),
-    ("allocated", "64/0/0/64", Room(4, 0)),
-    ("idle~", "0/64/0/64", Room(4, 4)),  # powered down in the cloud: comes up for a job
-    ("mixed#", "16/48/0/64", Room(4, 3)),
-    ("planned", "0/64/0/64", Room(4, 4)),
-    ("reserved", "0/64/0/64", Room(4, 4)),
-    ("drained", "0/0/64/64", Room(0, 0)),
-    ("draining", "16/0/48/64", Room(0, 0)),
-    ("down*", "0/0/64/64", Room(0, 0)),
-    ("idle*", "0/64/0/64", Room(0, 0)),  # does not respond
-    ("maint", "0/64/0/64", Room(0, 0)),
-    ("idle$", "0/64/0/64", Room(0, 0)),
-    ("a state of a later Slurm", "0/64/0/64", Room(0, 0)),
+    ("idle", "0/64/0/64", Counted(4, 4)),
+    ("mixed", "20/44/0/64", Counted(4, 2)),
+    ("allocated", "64/0/0/64", Counted(4, 0)),
+    ("idle~", "0/64/0/64", Counted(4, 4)),  # powered down in the cloud: comes up for a job
+    ("mixed#", "16/48/0/64", Counted(4, 3)),
+    ("planned", "0/64/0/64", Counted(4, 4)),
+    ("reserved", "0/64/0/64", Counted(4, 4)),
+    ("drained", "0/0/64/64", Counted(0, 0)),
+    ("draining", "16/0/48/64", Counted(0, 0)),
+    ("down*", "0/0/64/64", Counted(0, 0)),
+    ("idle*", "0/64/0/64", Counted(0, 0)),  # does not respond
+    ("maint", "0/64/0/64", Counted(0, 0)),
+    ("idle$", "0/64/0/64", Counted(0, 0)),
+    ("a state of a later Slurm", "0/64/0/64", Counted(0, 0)),
 ]
 
 
@@ -265,10 +265,20 @@ def test_capacity_is_the_nodes_room_less_what_others_run(fake):
         "sinfo",
         "n1|64000|mixed|48/16/0/64|main*\nn2|16000|idle|0/64/0/64|main*\nn3|1|down|0/0/1/1|main*\n",
     )
-    fake.says("squeue", "w1.k3f9qa-abc234.a1\nw2.x.k3f9qa-def567.a3\nw1.other2-abc234.a1\nelse\n")
+    fake.says(
+        "squeue",
+        "16|w1.k3f9qa-abc234.a1\n8|w2.x.k3f9qa-def567.a3\n8|w1.other2-abc234.a1\n16|else\nrubbish\n",
+    )
     # 4 + 4 in all; free: 1 + 4; ours run 2 of the 3 that n1 is busy with, another installation's 1
     assert cluster.of("k3f9qa").capacity() == 7
+    room = cluster.of("k3f9qa").view().room
+    assert (room.vcpus, room.memory_gb, room.gpus) == (16 + 64 + 16 + 8, 80.0, 0)
     assert cluster.of("other2").capacity() == 6
+    assert cluster.of("other2").view().room.vcpus == 16 + 64 + 8
+    few = cluster.model_copy(update={"total_vcpus": 20, "total_gpus": 3})
+    few.of("other2").capacity()
+    assert (few.view().room.vcpus, few.view().room.gpus) == (20, 0)
+    assert few.view().offers[0].vcpus == 20, "one job may have all of it, and no more"
     fake.says("sinfo", err="Unable to contact slurm controller", code=1)
     with pytest.raises(ClusterUnreachable):
         cluster.capacity()
@@ -348,7 +358,7 @@ def test_a_job_that_ended_while_it_was_asked_for_is_read_after_the_word_of_its_e
 )
 def test_one_odd_node_makes_no_others_room_unknown(odd):
     text = f"{odd}\nn1|64000|idle|0/16/0/16\n"
-    assert room_of(parse_nodes(text), vcpus=16, memory_gb=8) == Room(1, 1)
+    assert room_of(parse_nodes(text), vcpus=16, memory_gb=8) == Counted(1, 1)
 
 
 def test_nodes_are_asked_for_by_the_partitions_that_jobs_go_to(fake):

@@ -2,6 +2,9 @@
 
 from typing import get_args
 
+import pytest
+
+from blocks.clusters import SlurmCluster
 from blocks.clusters.slurm.sbatch import SbatchOption, sbatch
 from worksets.requests import JobRequest
 
@@ -51,3 +54,11 @@ def test_the_sites_word_stands_before_a_pipelines():
     tiny = JobRequest(vcpus=1, memory_gb=0.0001)
     assert "--mem=1M" in options(tiny), "0 would be all of the node's"
     assert not any(each.startswith("--gres") for each in options(ALL, gpus="2"))
+
+
+@pytest.mark.parametrize("key", ["constraint", "gres", "nodelist", "comment", "reservation"])
+def test_an_option_without_its_value_would_take_the_script_for_it_and_is_refused(key):
+    with pytest.raises(ValueError, match=f"{key} wants a value"):
+        SlurmCluster(cluster_name="c", work_folder="/fsx", sbatch_options={key: ""})
+    for bare in ("exclusive", "nice"):
+        SlurmCluster(cluster_name="c", work_folder="/fsx", sbatch_options={bare: "", key: "x"})
