@@ -85,6 +85,7 @@ def one_life(db: DynamoDBStateDB, workset_id: str, limit: int = 10) -> None:
         input_bytes=183_000_000_000,
     )
     db.estimate_ratios("germline")  # discover
+    db.grown("germline")
     db.get(workset_id)  # validate
     db.estimate_ratios("germline")
     db.describe(workset_id, description)  # the estimates have learnt since it was registered

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, reduce
 from itertools import accumulate
 from operator import and_, or_
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import Field
 
@@ -23,34 +23,30 @@ ASKED: Final = {
 """What a workset's job may ask for, with its unit."""
 
 
-class Room(Frozen):
+class Room(NamedTuple):
     """What jobs may have together on a cluster."""
 
-    vcpus: float = Field(float("inf"), ge=0)
-    memory_gb: float = Field(float("inf"), ge=0)
-    gpus: float = Field(float("inf"), ge=0)
+    vcpus: float = float("inf")
+    memory_gb: float = float("inf")
+    gpus: float = float("inf")
 
     @property
     def bounded(self) -> bool:
         """Whether it is not endless."""
-        return any(amount < float("inf") for amount in dict(self).values())
+        return min(self) < float("inf")
 
     def less(self, other: Room) -> Room:
         """What is left of it; nothing where more is taken."""
-        return Room(**{key: max(0.0, n - getattr(other, key)) for key, n in dict(self).items()})
+        return Room(*(max(0.0, a - b) for a, b in zip(self, other, strict=True)))
 
     def least(self, other: Room) -> Room:
         """Of each the smaller."""
-        return Room(**{key: min(n, getattr(other, key)) for key, n in dict(self).items()})
-
-    def holds(self, other: Room) -> bool:
-        return all(n >= getattr(other, key) for key, n in dict(self).items())
+        return Room(*map(min, self, other))
 
     def __str__(self) -> str:
         """For people, what is bounded: `12 vCPUs, 40 GB`."""
-        units = {"vcpus": "vCPUs", "memory_gb": "GB", "gpus": "GPUs"}
-        said = [f"{n:.3g} {units[key]}" for key, n in dict(self).items() if n < float("inf")]
-        return ", ".join(said)
+        said = zip(self, ("vCPUs", "GB", "GPUs"), strict=True)
+        return ", ".join(f"{n:.3g} {unit}" for n, unit in said if n < float("inf"))
 
 
 class ClusterView(Frozen):
@@ -99,11 +95,7 @@ class ClusterView(Frozen):
 
     def takes(self, needs: Estimates) -> Room:
         """Of its room, a workset of such needs; what it has more as a retry is not in it."""
-        return Room(
-            vcpus=self.vcpus_of(needs),
-            memory_gb=needs.memory_gb or self.memory_gb_per_workset,
-            gpus=needs.gpus,
-        )
+        return Room(self.vcpus_of(needs), needs.memory_gb or self.memory_gb_per_workset, needs.gpus)
 
     def price_of_request(self, asked: JobRequest) -> float:
         """US dollars a vCPU-hour of a job that asks for this there."""

@@ -15,7 +15,7 @@ when a slot frees. Hours of waiting count, at the policy's price, for whose turn
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -24,7 +24,7 @@ from worksets.capacity import ClusterView, Fit, Limits, Room, bits, misfit
 from worksets.costs import Costs, PlacementPolicy
 from worksets.fairness import Turns
 from worksets.record import WorksetRecord
-from worksets.rooms import ROUNDING, Rooms
+from worksets.rooms import ROUNDING, Amounts, Rooms
 from worksets.slots import Slots
 
 __all__ = ["ClusterView", "Decision", "Limits", "PlacementPolicy", "misfit", "plan"]
@@ -102,7 +102,7 @@ class _Plan:
             self.open &= self.fit.bit.get(only, 0)
         self.slots: Slots | Rooms = Slots([], [])
         self._waits: dict[int, str] = {}
-        self._kinds: dict[tuple[float, ...], Mapping[int, tuple[float, ...]]] = {}
+        self._kinds: dict[tuple[float, ...], Mapping[int, Amounts]] = {}
 
     def _left(self, running: Iterable[WorksetRecord]) -> list[Room]:
         """The room that is left on each cluster, before anything starts."""
@@ -115,21 +115,19 @@ class _Plan:
 
     def _slots_for(self, ready: Iterable[WorksetRecord]) -> Slots | Rooms:
         """Slots, where all ask for the same or the room is enough for any; else room."""
-        kinds = {(r.estimates.vcpus, r.estimates.memory_gb, r.estimates.gpus): r for r in ready}
+        if not any(left.bounded for left in self.room):
+            return Slots(self.free, self.used)
+        kinds = {_kind(record): record.estimates for record in ready}
         free = list(self.free)
         for n, (cluster, left) in enumerate(zip(self.fit.clusters, self.room, strict=True)):
             if not left.bounded or not free[n] or not kinds:
                 continue
-            times = [_times(cluster.takes(r.estimates), left, free[n]) for r in kinds.values()]
+            times = [_times(cluster.takes(needs), left, free[n]) for needs in kinds.values()]
             if len(kinds) > 1 and min(times) < free[n]:
-                return Rooms([*zip(self.free, *self._amounts(self.room), strict=True)], self.used)
+                pairs = zip(self.free, self.room, strict=True)
+                return Rooms([(float(slots), *room) for slots, room in pairs], self.used)
             free[n] = min(times)
         return Slots(free, self.used)
-
-    @staticmethod
-    def _amounts(rooms: Iterable[Room]) -> Iterator[tuple[float, ...]]:
-        """vCPUs, memory and GPUs of each."""
-        return zip(*((room.vcpus, room.memory_gb, room.gpus) for room in rooms), strict=True)
 
     def decide(
         self, ready: Iterable[WorksetRecord], customers: Mapping[str, float], now: datetime
@@ -170,7 +168,8 @@ class _Plan:
         self.counts.update(f"cluster:{self.fit.clusters[n].name}" for n in where.values())
         for record in started:
             n = where[record.workset_id]
-            self.room[n] = self.room[n].less(self.fit.clusters[n].takes(record.estimates))
+            if self.room[n].bounded:
+                self.room[n] = self.room[n].less(self.fit.clusters[n].takes(record.estimates))
         for record, starts in order:
             id_, mask = record.workset_id, masks[record.workset_id]
             if starts:
@@ -186,7 +185,7 @@ class _Plan:
         mask &= self.open & ~self.slots.full_for_good
         if not mask or self._at_limit(record):
             return False
-        if not self.slots.add(self.costs.weighed(record, mask), self._takes(record)):
+        if not self._added(record, mask):
             return False
         self.counts["global"] += 1
         self.counts[f"customer:{record.customer_id}"] += 1
@@ -195,16 +194,20 @@ class _Plan:
             self.budgets[record.customer_id] = begun
         return True
 
-    def _takes(self, record: WorksetRecord) -> Mapping[int, tuple[float, ...]]:
-        """What it takes on each cluster: a slot, vCPUs, memory, GPUs."""
-        needs = record.estimates
-        kind = (needs.vcpus, needs.memory_gb, needs.gpus)
+    def _added(self, record: WorksetRecord, mask: int) -> bool:
+        """Whether there is a slot, or room, for it too."""
+        costs = self.costs.weighed(record, mask)
+        if isinstance(self.slots, Slots):
+            return self.slots.add(costs)
+        kind = _kind(record)
         if kind not in self._kinds:
-            asked = (cluster.takes(needs) for cluster in self.fit.clusters)
-            self._kinds[kind] = {
-                n: (1.0, one.vcpus, one.memory_gb, one.gpus) for n, one in enumerate(asked)
-            }
-        return self._kinds[kind]
+            needs, clusters = record.estimates, self.fit.clusters
+            self._kinds[kind] = (
+                dict.fromkeys(range(len(clusters)), (1.0, *clusters[0].takes(needs)))
+                if needs.vcpus and needs.memory_gb  # the same on each of them
+                else {n: (1.0, *each.takes(needs)) for n, each in enumerate(clusters)}
+            )
+        return self.slots.add(costs, self._kinds[kind])
 
     def _at_limit(self, record: WorksetRecord) -> str:
         return (
@@ -290,10 +293,16 @@ class _Plan:
         return self.costs.policy.affinity_discount_usd if there else 0.0
 
 
+def _kind(record: WorksetRecord) -> tuple[float, ...]:
+    """Of those alike in this, each takes the same room."""
+    needs = record.estimates
+    return needs.vcpus, needs.memory_gb, needs.gpus
+
+
 def _times(takes: Room, left: Room, most: int) -> int:
     """How often this fits into what is left, `most` times at the most."""
-    pairs = ((getattr(left, key), amount) for key, amount in dict(takes).items() if amount)
-    return int(min([most, *(have / amount + ROUNDING for have, amount in pairs)]))
+    pairs = zip(left, takes, strict=True)
+    return int(min([most, *(have / amount + ROUNDING for have, amount in pairs if amount)]))
 
 
 def money(usd: float) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Final
 
-Amounts = tuple[float, ...]
+Amounts = tuple[float, float, float, float]
 """Of a workset or of a cluster: slots, vCPUs, GB of memory, GPUs."""
 NODES: Final = 300
 """Branches that are looked at for one set of clusters: enough for a dozen worksets."""
@@ -60,8 +60,11 @@ class Rooms:
         if fits:
             self._put(workset, min(fits, key=lambda n: (costs[n], self._load(n), n)))
             return True
-        if any(self._anew(some, workset) for some in self._beside(costs)):
-            return True
+        for some in self._beside(costs):
+            if self._spent > MOST:
+                break  # whoever comes later may still have what is free
+            if self._anew(some, workset):
+                return True
         self._no_room.add(kind)  # what is given away later makes it no better
         for kept in (self._costs, self._takes, self._where):
             kept.pop()
@@ -175,7 +178,13 @@ class Rooms:
 
     @staticmethod
     def _fits(takes: Amounts, left: Sequence[float]) -> bool:
-        return all(a <= b + ROUNDING for a, b in zip(takes, left, strict=True))
+        slots, vcpus, memory, gpus = left
+        return (
+            takes[1] <= vcpus + ROUNDING
+            and takes[2] <= memory + ROUNDING
+            and takes[0] <= slots
+            and takes[3] <= gpus
+        )
 
     def _put(self, workset: int, n: int) -> None:
         for place, amount in enumerate(self._takes[workset][n]):

@@ -46,7 +46,7 @@ class Slots:
         """The cluster of each workset, in the order in which they were added."""
         return self.where
 
-    def add(self, costs: Mapping[int, int], _takes: object = None) -> bool:
+    def add(self, costs: Mapping[int, int]) -> bool:
         """Give a workset a slot on one of the clusters that `costs` names.
 
         Costs are whole numbers, millionths of a dollar: their sums are exact, and no path seems a

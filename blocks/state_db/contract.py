@@ -150,6 +150,7 @@ class WorksetStateDB(Block, Notes, Steering):
         """Add a record of another state DB as it is. False if its id is known already."""
         if not self._insert(record):
             return False
+        self._put_ended(record)
         if record.owed is not None:
             self._put_owed(record.workset_id)
         return True

@@ -35,6 +35,7 @@ from blocks.aws import code_of, explained
 from blocks.state_db.dynamodb_calls import BATCH, DynamoDBCalls
 from blocks.state_db.dynamodb_items import (
     COUNTS,
+    ENDED,
     FIRST,
     INDEX,
     SHARDS,
@@ -43,6 +44,7 @@ from blocks.state_db.dynamodb_items import (
     counted_in,
     counts_of,
     ended_in,
+    ended_item,
     key_of,
     months,
     owed_key,
@@ -118,14 +120,19 @@ class DynamoDBStateDB(DynamoDBCalls):
         return self._many(id_ for id_ in workset_ids if len(id_.encode()) <= MAX_ID_BYTES)
 
     def _ended(self, since: datetime | None, now: datetime) -> list[WorksetRecord]:
-        items = (
-            item
+        ids = {
+            item["sk"]["S"]
             for month in months(since or FIRST, now)
-            for page in self._of_queue(ended_in(month))
-            for item in page["Items"]
-        )
-        found = self._readable(map(text_of, items))
-        return [record for record in found if since is None or record.updated_at >= since]
+            for item in self._collection(ended_in(month))
+        }
+        # one may have been begun anew since
+        return [
+            record
+            for record in self._many(ids, consistent=False)
+            if record.state in ENDED
+            and not record.archived
+            and (since is None or record.updated_at >= since)
+        ]
 
     def _known(self, workset_ids: list[str]) -> dict[str, Known]:
         return {
@@ -191,20 +198,17 @@ class DynamoDBStateDB(DynamoDBCalls):
 
     def _waiting(self, state: State, due_by: str = "", **arguments: Any) -> Iterator[Item]:
         """Pages of the index, over all shards of a state, earliest first in each."""
+        until = " AND due <= :due" if due_by else ""
         for shard in range(SHARDS):
-            yield from self._of_queue(f"{state.value}#{shard}", due_by, **arguments)
-
-    def _of_queue(self, queue: str, due_by: str = "", **arguments: Any) -> Iterator[Item]:
-        """Pages of one partition of the index, earliest first."""
-        until, values = "", {":queue": {"S": queue}}
-        if due_by:
-            until, values[":due"] = " AND due <= :due", {"S": due_by}
-        yield from self._query(
-            IndexName=INDEX,
-            KeyConditionExpression=f"queue = :queue{until}",
-            ExpressionAttributeValues=values,
-            **arguments,
-        )
+            values: Item = {":queue": {"S": f"{state.value}#{shard}"}}
+            if due_by:
+                values[":due"] = {"S": due_by}
+            yield from self._query(
+                IndexName=INDEX,
+                KeyConditionExpression=f"queue = :queue{until}",
+                ExpressionAttributeValues=values,
+                **arguments,
+            )
 
     def _due(self, now: datetime) -> list[WorksetRecord]:
         pages = self._waiting(State.RETRYING, time_text(now))
@@ -240,6 +244,10 @@ class DynamoDBStateDB(DynamoDBCalls):
             Limit=BATCH,
         )
         return self._many(item["sk"]["S"] for item in page["Items"])
+
+    def _put_ended(self, record: WorksetRecord) -> None:
+        if record.state in ENDED:
+            self._read_call("put_item", Item=ended_item(record))
 
     def _put_owed(self, workset_id: str) -> None:
         self._read_call("put_item", Item=owed_key(workset_id))

@@ -14,6 +14,8 @@ SHARDS: Final = 4
 WAITING: Final = frozenset({State.READY, State.RETRYING, State.FAILED})
 FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """No release has worked with a table before."""
+ENDED: Final = FINAL - WAITING
+"""States of what no index lists."""
 INDEX: Final = "waiting"
 HELD: Final = "held"
 """Partition of the worksets that are held, one item each."""
@@ -67,15 +69,17 @@ def to_item(record: WorksetRecord) -> Item:
         due = record.retry_after or record.created_at
         shard = zlib.crc32(record.workset_id.encode()) % SHARDS
         item |= {"queue": {"S": f"{record.state.value}#{shard}"}, "due": {"S": time_text(due)}}
-    elif record.state in FINAL and not record.archived:
-        at = record.updated_at.astimezone(UTC)
-        item |= {"queue": {"S": ended_in(at)}, "due": {"S": time_text(at)}}
     return item
 
 
 def ended_in(month: datetime) -> str:
-    """The partition of the index with what has ended in a month (UTC): reports ask for it."""
+    """The partition with the ids of what has ended in a month (UTC): reports ask for it."""
     return f"ended#{month:%Y-%m}"
+
+
+def ended_item(record: WorksetRecord) -> Item:
+    month = ended_in(record.updated_at.astimezone(UTC))
+    return {"pk": {"S": month}, "sk": {"S": record.workset_id}}
 
 
 def months(since: datetime, until: datetime) -> Iterator[datetime]:
@@ -185,8 +189,8 @@ def transaction(
     limits: Mapping[str, int],
     alive_at: datetime | None,
 ) -> list[tuple[str, Item]]:
-    """The actions of one transaction, each with what it is about: `record`, `lease`, `held`, `owed`
-    or the key of an item that counts."""
+    """The actions of one transaction, each with what it is about: `record`, `lease`, `held`,
+    `ended`, `owed` or the key of an item that counts."""
     actions = [("record", {"Put": put_action(table, before, after)})]
     if alive_at is not None:
         check = lease_lasts(table, after.lock_owner, alive_at)
@@ -201,6 +205,8 @@ def transaction(
     if after.owed is not None and before.owed is None:
         put = {"TableName": table, "Item": owed_key(after.workset_id)}
         actions.append(("owed", {"Put": put}))
+    if after.state in ENDED and before.state not in ENDED:
+        actions.append(("ended", {"Put": {"TableName": table, "Item": ended_item(after)}}))
     if before.owed is not None and after.owed is None:
         delete = {"TableName": table, "Key": owed_key(after.workset_id)}
         actions.append(("owed", {"Delete": delete}))

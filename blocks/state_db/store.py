@@ -148,6 +148,9 @@ class Store(ABC):
     def _put_owed(self, workset_id: str) -> None:
         """Have `_owed` find a record that was put there whole."""
 
+    def _put_ended(self, record: WorksetRecord) -> None:  # noqa: B027 - one with an index has it
+        """Have `_ended` find a record that was put there whole, if it has ended."""
+
     @abstractmethod
     def _holders(self) -> dict[str, frozenset[str]]: ...
 

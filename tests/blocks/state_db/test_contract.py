@@ -411,7 +411,12 @@ def test_reports_find_what_is_open_and_what_has_ended_since(db):
     assert ids(db.with_work_since()) == ids(db.with_work_since(NOW))
     ends(db, "later")
     assert ids(db.with_work_since(clock.now)) == ["fails", "later", "waits"]
-    assert ids(db.with_work_since(NOW + timedelta(days=2))) == ["fails", "later", "waits"]
+    moved = db.get("first").model_copy(update={"workset_id": "moved", "updated_at": clock.now})
+    assert db.copy_in(moved) and "moved" in ids(db.with_work_since(clock.now))
+    db.register_again("moved", "once more")
+    assert ids(db.with_work_since(clock.now)) == ["fails", "later", "moved", "waits"], "once"
+    db.cancel("moved", "r")
+    assert ids(db.with_work_since(NOW + timedelta(days=2))) == ["fails", "later", "moved", "waits"]
 
 
 def test_of_an_archived_record_only_what_keeps_it_from_a_second_run_stays(db):
