@@ -88,6 +88,7 @@ def one_life(db: DynamoDBStateDB, workset_id: str, limit: int = 10) -> None:
     db.grown("germline")
     db.get(workset_id)  # validate
     db.estimate_ratios("germline")
+    db.grown("germline")
     db.describe(workset_id, description)  # the estimates have learnt since it was registered
     db.holder_counts()  # schedule
     db.get(workset_id)  # lock
@@ -105,6 +106,7 @@ def one_life(db: DynamoDBStateDB, workset_id: str, limit: int = 10) -> None:
     db.add_spent("2026-11", "acme-genomics", f"{workset_id}.a1", 41.2)  # clusters have prices
     db.complete(workset_id, begun.fence, runs)
     db.add_estimate_ratio("germline", 1.07)
+    db.save_grown("germline", f"{db.grown('germline')} 0@aaaa/0@bbbb"[-280:])
 
 
 def one_poll(db: DynamoDBStateDB, names: list[str]) -> None:
