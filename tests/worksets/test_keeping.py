@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worksets.events import Archive
 from worksets.keeping import Keep, Lineage, Removable, archivable, removable
-from worksets.record import HELD, Exported, Owed, State, WorksetRecord
+from worksets.lifecycle import Refusal, apply
+from worksets.record import HELD, Delivery, Exported, Owed, State, WorksetRecord
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 PARTS = frozenset({"inputs", "rest"})
@@ -16,13 +18,14 @@ days = st.none() | st.floats(0, 400)
 
 @st.composite
 def records(draw):
-    state = draw(st.sampled_from(State))
+    # mostly one of which something may go
+    state = draw(st.sampled_from([*[State.COMPLETE] * 20, *State]))
     age = timedelta(days=draw(st.floats(0, 400)))
     return WorksetRecord(
         workset_id="w", uid="i-x", customer_id="c", location="file:///w", state=state,
         lineage=draw(st.integers(0, 3)), lock_owner="p" if state in HELD else "",
-        job_ended=draw(st.booleans()),
-        exported=draw(st.none() | st.just(Exported(files=1, bytes=1))),
+        job_ended=draw(st.sampled_from([True, True, True, False])),
+        exported=draw(st.sampled_from([Exported(files=1, bytes=1)] * 4 + [None])),
         created_at=NOW - timedelta(days=500), updated_at=NOW - age,
     )  # fmt: skip
 
@@ -97,3 +100,58 @@ def test_a_record_leaves_after_all_of_its_files_that_go_and_its_logs_after_it(
 def test_anything_goes_where_a_number_of_days_is_named():
     assert not Keep().anything_goes
     assert all(Keep(**{key: 0}).anything_goes for key in Keep.model_fields)
+
+
+def done():
+    return WorksetRecord(
+        workset_id="w", uid="i-x", lineage=2, lineage_after=1, customer_id="c", pipeline="germline",
+        location="file:///w", state=State.COMPLETE, attempt=3, cluster_name="a",
+        job_name="w.i-x.a3", fence=4, version=9, error_details="x" * 4000, retry_count=2,
+        delivery=Delivery(spec="s", asks="a", files="f"), redelivered="r",
+        exported=Exported(files=1, bytes=1), created_at=NOW - timedelta(days=9),
+        updated_at=NOW - timedelta(days=8),
+    )  # fmt: skip
+
+
+def test_what_stays_of_an_archived_record_is_that_it_was_there_and_which_files_are_its():
+    before, later = done(), NOW + timedelta(days=1)
+    after = apply(before, Archive(9, "/there"), later)
+    stays = {
+        "workset_id", "uid", "lineage", "customer_id", "pipeline", "location", "state", "attempt",
+        "cluster_name", "job_name", "fence", "delivery", "redelivered", "exported", "created_at",
+        "updated_at",
+    }  # fmt: skip
+    fresh = WorksetRecord(workset_id="w", location="x", created_at=NOW, updated_at=NOW)
+    for key, value in dict(after).items():
+        if key in stays:
+            assert value == getattr(before, key), key
+        elif key not in ("archived", "version", "history"):
+            assert value == getattr(fresh, key), key
+    assert (after.archived, after.version, after.home) == ("/there", 10, before.home)
+    [entry] = after.history
+    assert (entry.at, entry.event, entry.note) == (later, "Archive", "/there")
+    assert len(after.model_dump_json(exclude_defaults=True)) < 800
+
+
+def test_only_what_may_go_is_archived_and_only_as_it_was_written_down():
+    owed = Owed(kind="complete", message="x", since=NOW)
+    for change in (
+        {"archived": "/there"}, {"owed": owed}, {"state": State.FAILED}, {"exported": None},
+        {"job_ended": False}, {"version": 10},
+    ):  # fmt: skip
+        told = apply(done().model_copy(update=change), Archive(9, "/there"), NOW)
+        assert isinstance(told, Refusal), change
+
+
+@pytest.mark.parametrize(
+    ("keep", "goes"),
+    [
+        ({"inputs_days": 8}, {"inputs"}), ({"results_days": 8}, {"rest"}),
+        ({"inputs_days": 9, "results_days": 8}, {"rest"}),
+        ({"inputs_days": 8, "results_days": 9}, {"inputs"}), ({"retention_days": 0}, set()),
+    ],
+)  # fmt: skip
+def test_each_part_has_days_of_its_own(keep, goes):
+    there = [Lineage("w.i-x", 2, PARTS), Lineage("w.i-x", 0, LOGS)]
+    found = removable(there, {"w.i-x": done()}, Keep(**keep), NOW)
+    assert {one.part for one in found} == goes

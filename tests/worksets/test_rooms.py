@@ -53,7 +53,9 @@ def test_others_are_moved_for_one_that_came_later():
     for _ in range(2):
         assert rooms.add({0: 1, 1: 9}, {0: small, 1: small})
     assert rooms.add({0: 1, 1: 9}, {0: large, 1: large})
-    assert rooms.settled() == [1, 1, 0]
+    # where they were nothing of them is left
+    assert not rooms.add({0: 1}, {0: (1, 0, 63.5, 0)}) and rooms.add({0: 1}, {0: (1, 0, 63, 0)})
+    assert rooms.settled() == [1, 1, 0, 0]
 
 
 def test_a_plan_of_thousands_takes_seconds_at_the_most():
