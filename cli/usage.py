@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 from cyclopts import Parameter
@@ -53,6 +53,9 @@ def usage(
     site = common.site()
     views = {view.name: view for view in (site.views_of_now() if ask else site.views())}
     begin, end = _utc(since), _utc(until)
+    days = site.settings.keep.retention_days
+    if days is not None and (begin is None or begin < site.db.now() - timedelta(days=days)):
+        output.note(f"what was archived, after {days:g} days, is not counted (keep.retention_days)")
     records = site.db.with_work_since(begin)
     clusters = [site.cluster(cluster.cluster_name) for cluster in site.clusters] if ask else []
     accounts, silent = accounts_of(clusters, records, begin, end or site.db.now())

@@ -30,6 +30,7 @@ from worksets.growth import Asks, asks_of
 from worksets.health import Health, worth_saving
 from worksets.jobs import Input
 from worksets.placement import ClusterView, Limits
+from worksets.record import WorksetRecord
 
 LOOK_WAIT_S: Final = 2.0
 """Seconds that a cycle waits for the clusters to tell their capacity."""
@@ -96,6 +97,12 @@ class Host:
     def limits(self) -> Limits:
         found = self.settings.limits(self.config, self.views)
         return found.model_copy(update={"budgets": self.budgets.known})
+
+    async def taking_room(self) -> list[WorksetRecord]:
+        """What is held, by whomsoever, where clusters have no more than so much room."""
+        if not any(view.room.bounded for view in self.views):
+            return []
+        return await self.call(self.db.held)
 
     def asks_of(self, pipeline: Pipeline) -> Asks:
         """What a workset of a pipeline asks for, wherever it runs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -12,11 +12,12 @@ from typing import Any, Final
 from blocks.clusters import Cluster
 from blocks.state_db import WorksetStateDB
 from host import Host
+from host.loading import load_clusters
 from host.threads import LooseThreads
 from tasks.logs import run_log
-from worksets.errors import Refused, WorksetError
+from worksets.errors import ConfigurationError, WorksetError
 from worksets.jobs import workset_of_home
-from worksets.keeping import Keep, archivable, removable
+from worksets.keeping import Keep, Removable, archivable, removable
 from worksets.record import WorksetRecord
 from worksets.texts import few, line
 
@@ -64,13 +65,18 @@ def _of(
     db: WorksetStateDB, cluster: Cluster, keep: Keep, dry_run: bool
 ) -> Iterator[dict[str, Any]]:
     there = cluster.lineages()
-    found = db.find(workset_of_home(lineage.home) for lineage in there)
-    records = {record.home: record for record in found.values()}
-    now = db.now()
+    # the home of a record of the first release is its id
+    ids = (id_ for one in there for id_ in (one.home, workset_of_home(one.home)))
+    records = {record.home: record for record in db.find(ids).values()}
+    now, archived = db.now(), dict[str, WorksetRecord]()
+    yield from _freed(cluster, removable(there, records, keep, now), dry_run)
     for record in archivable(there, records.values(), cluster.cluster_name, keep, now):
-        row, records[record.home] = _archived(db, cluster, record, dry_run)
+        row, archived[record.home] = _archived(db, cluster, record, dry_run)
         yield row
-    parts = removable(there, records, keep, now)
+    yield from _freed(cluster, removable(there, archived, keep, now), dry_run)
+
+
+def _freed(cluster: Cluster, parts: Sequence[Removable], dry_run: bool) -> Iterator[dict[str, Any]]:
     for begin in range(0, len(parts), AT_ONCE):
         some = parts[begin : begin + AT_ONCE]
         for part, freed in zip(some, cluster.free(some, remove=not dry_run), strict=True):
@@ -98,13 +104,13 @@ def _archived(
     if dry_run:
         return row | {"told": "would be archived"}, record
     text = record.model_dump_json(indent=1) + "\n"
-    put = cluster.archive(record.job_name, record.uid, text)
-    if put.wrong:
-        return row | {"done": False, "told": f"not archived: {line(put.wrong)}"}, record
     try:
+        put = cluster.archive(record.job_name, record.uid, text)
+        if put.wrong:
+            return row | {"done": False, "told": f"not archived: {line(put.wrong)}"}, record
         after = db.archive(record.workset_id, record.version, put.where)
-    except Refused as error:
-        return row | {"done": False, "told": line(str(error))}, record
+    except WorksetError as error:  # its trouble, and no other's
+        return row | {"done": False, "told": f"not archived: {line(str(error))}"}, record
     return row | {"told": f"archived: {line(put.where)}"}, after
 
 
@@ -117,6 +123,8 @@ class Cleaner:
         self._round: asyncio.Task[None] | None = None
         self._threads = LooseThreads(1, "cleaning")
         self._ask_at = 0.0
+        self._due: set[str] = set()
+        """Clusters that are to be cleaned still: they did not answer in the last round."""
         self._rests: dict[str, float] = {}
 
     def begin(self) -> None:
@@ -132,27 +140,43 @@ class Cleaner:
 
     async def _clean(self) -> None:
         here, now = self._here, time.monotonic()
-        full = {name for name in here.full_disks if self._rests.get(name, now) <= now}
-        self._rests |= dict.fromkeys(full, now + FULL_S)
-        here.full_disks.clear()
+        names = {name for name in here.full_disks if self._rests.get(name, now) <= now}
         try:
             if now >= self._ask_at:
                 self._ask_at = now + ASK_S
                 if await here.call(here.db.may_clean, here.owner, here.db.now(), EVERY):
-                    full = set(here.watches)
-            if full:
-                await self._threads(self._tell, sorted(full))
+                    self._due |= set(here.watches)
+                names |= self._due
+            if not names:
+                return
+            self._rests |= dict.fromkeys(names & here.full_disks, now + FULL_S)
+            here.full_disks -= names
+            # ways of their own: what is deleted for minutes holds up nothing that a poller asks
+            clusters = await load_clusters(here.settings, self._not_loaded)
+            with closing_all(clusters):
+                for cluster in clusters:
+                    if cluster.cluster_name in names:
+                        await self._threads(self._tell, cluster)
         except Exception as error:  # nothing else of a poller waits for it
             run_log().error("cleaning broke off, and is tried again: %s", error, exc_info=error)
 
-    def _tell(self, names: list[str]) -> None:
-        clusters = [self._here.watches[name].cluster for name in names]
-        for name, cluster in zip(names, clusters, strict=True):
-            rows = list(cleaned(self._here.db, [cluster], self._here.settings.keep, dry_run=False))
-            gone = [row for row in rows if row["done"]]
-            if gone:
-                gb = sum(row["gb"] for row in gone)
-                whose = few(sorted({row["workset"] for row in gone}))
-                run_log().info("cleaned %s: %.3f GB of %s", name, gb, whose)
-            for told in sorted({row["told"] for row in rows if not row["done"]}):
-                run_log().warning("cleaning %s: %s", name, told)
+    def _not_loaded(self, reference: str, error: ConfigurationError) -> None:
+        run_log().warning("%s is not cleaned: %s", reference, error)
+
+    def _tell(self, cluster: Cluster) -> None:
+        name, keep = cluster.cluster_name, self._here.settings.keep
+        try:
+            rows = list(cleaned(self._here.db, [cluster], keep, dry_run=False))
+        except Exception as error:  # this cluster's trouble, and no other's
+            self._due.add(name)
+            run_log().error("cleaning %s broke off; tried again: %s", name, error, exc_info=error)
+            return
+        answered = all(row["workset"] for row in rows)
+        (self._due.discard if answered else self._due.add)(name)
+        gone = [row for row in rows if row["done"]]
+        if gone:
+            gb = sum(row["gb"] for row in gone)
+            whose = few(sorted({row["workset"] for row in gone}))
+            run_log().info("cleaned %s: %.3f GB of %s", name, gb, whose)
+        for told in sorted({row["told"] for row in rows if not row["done"]}):
+            run_log().warning("cleaning %s: %s", name, told)

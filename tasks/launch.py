@@ -67,8 +67,6 @@ class Launcher:
         self._cleaner = Cleaner(here)
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._held: list[WorksetRecord] = []
-        self._running: dict[str, WorksetRecord] = {}
-        """What takes of a cluster's room, as far as this process knows."""
         self._ready: list[WorksetRecord] = []
         self.serving = Serving(here, served, self.begin, {POLL_WORKSETS: polling.HOUR_S})
         self._asked_for: set[asyncio.Task[Any]] = set()
@@ -104,8 +102,6 @@ class Launcher:
         """Go on with the worksets that nobody carries any more; once in a full cycle."""
         self._broken.clear()
         self._held = list(recovered.held)
-        begun = {id_: r for id_, r in self._running.items() if id_ in self._sent}
-        self._running = begun | {record.workset_id: record for record in self._held}
         self._stop_cancelled(recovered.held)
         for seen in orphans(self.here, recovered.held, recovered.gone):
             # once more: its flow may have ended well since the cycle began
@@ -150,9 +146,7 @@ class Launcher:
             self.here.settings.weights,
             self.here.settings.placement,
             self.here.db.now(),
-            running=[
-                r for id_, r in self._running.items() if id_ not in ready or id_ in self._sent
-            ],
+            running=await self._taking_room(ready),
         )
         self.discovery.waiting += self._reckoned_by_other_settings(ready)
         refusals = 0
@@ -227,6 +221,12 @@ class Launcher:
                 found.append(ready[id_].model_copy(update={"cluster_name": name}))
         return found
 
+    async def _taking_room(self, ready: Mapping[str, WorksetRecord]) -> list[WorksetRecord]:
+        """What takes of the clusters' room, each once: it may just have been locked."""
+        begun = {record.workset_id: record for record in self._begun(ready)}
+        held = {record.workset_id: record for record in await self.here.taking_room()}
+        return list((begun | held).values())
+
     async def _counts(self, ready: dict[str, WorksetRecord]) -> dict[str, int]:
         """Holders of each scope, and what this poller has sent off that is not locked yet."""
         counts = await self.here.call(self.here.db.holder_counts)
@@ -246,8 +246,6 @@ class Launcher:
         self.started += 1
         scopes = scopes_of(cluster, record.customer_id) if cluster else frozenset()
         self._sent[id_] = (record.version, time.monotonic(), scopes)
-        if cluster:
-            self._running[id_] = record.model_copy(update={"cluster_name": cluster})
         parameters = {
             "workset_id": id_,
             "settings": self.here.name,
@@ -327,7 +325,6 @@ class Launcher:
     def _ended(self, workset_id: str) -> None:
         self._children.pop(workset_id, None)
         self._sent.pop(workset_id, None)
-        self._running.pop(workset_id, None)
         self.wake.set()
 
     async def drain(self) -> None:

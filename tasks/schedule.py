@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect import task
@@ -45,17 +46,25 @@ async def schedule(workset: Validated, cluster: str | None = None) -> Placement:
         return Placement(record.cluster_name, record.placement_reason)
     held = await here.call(here.db.holder_counts)
     await here.budgets.look()
-    decision = place(here, record, held, cluster)
+    running = await here.taking_room()
+    decision = place(here, record, held, cluster, running)
     if decision.action != "start":
         raise AdmissionRefused(f"workset {record.workset_id} {decision.reason}")
     return Placement(decision.cluster_name, decision.reason)
 
 
-def place(here: Host, record: WorksetRecord, held: dict[str, int], cluster: str | None) -> Decision:
+def place(
+    here: Host,
+    record: WorksetRecord,
+    held: dict[str, int],
+    cluster: str | None,
+    running: Sequence[WorksetRecord] = (),
+) -> Decision:
     """The plan for this one workset, on any cluster or on the one that is named.
 
     Whose turn it is was the poller's to say; here the workset is alone.
     """
     weights, policy = here.settings.weights, here.settings.placement
     now = here.db.now()
-    return plan([record], here.views, held, here.limits, weights, policy, now, cluster or "")[0]
+    given = (here.views, held, here.limits, weights, policy, now, cluster or "")
+    return plan([record], *given, running=running)[0]

@@ -80,7 +80,10 @@ def forecast(
     Those that cannot start as things are, or whose files are on their way, are left out. Where
     the duration of none is known, only what starts at once is foretold.
     """
-    held, waiting = list(held), list(waiting)
+    held = list(held)
+    taken = {record.workset_id for record in held}
+    # the lists may be of two moments: whoever is in both was taken between them
+    waiting = [record for record in waiting if record.workset_id not in taken]
     views = {view.name: view for view in clusters}
     costs = Costs(Fit(clusters), policy)
     usual_h = _usual_h([*held, *waiting], views, costs.fit.clusters)
@@ -137,7 +140,7 @@ def forecast(
         now, freed, over = max(now, min(times)), {}, 0
         while ends and (over < at_once or ends[0][0] <= now):
             end, cluster, id_, scopes = heapq.heappop(ends)
-            del running[id_]
+            running.pop(id_, None)
             now, over = max(now, end), over + 1
             freed.setdefault(cluster, []).append(end)
             counts.subtract(scopes)

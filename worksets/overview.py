@@ -37,6 +37,9 @@ def queue(
     """
     records = list(records)
     held = [record for record in records if record.state in HELD]
+    taken = {record.workset_id for record in held}
+    # they may have been read at two moments: whoever is there twice was taken between them
+    records = [*held, *(r for r in records if r.workset_id not in taken)]
     ready = {r.workset_id: r for r in records if r.state is State.READY}
     later = sorted(
         (r for r in records if r.state is State.RETRYING), key=lambda r: r.retry_after or now

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Annotated, Final, Self
 
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from blocks.strict import StrictBlock
 from worksets.capacity import Room
@@ -109,6 +109,19 @@ class Cluster(StrictBlock, ABC):
         validate_default=True,
         description="Longest time between two observations, s; later, an end would be seen late",
     )
+
+    @model_validator(mode="after")
+    def _holds_one(self) -> Self:
+        for total, each in (
+            ("total_vcpus", "vcpus_per_workset"), ("total_memory_gb", "memory_gb_per_workset"),
+        ):  # fmt: skip
+            most, one = getattr(self, total), getattr(self, each)
+            if most is not None and most < one:
+                raise ValueError(
+                    f"{total} is {most:g} and {each} {one:g}: no workset would fit; raise the one, "
+                    f"or lower the other"
+                )
+        return self
 
     @field_validator("poll_max_s")
     @classmethod

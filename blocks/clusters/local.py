@@ -33,6 +33,8 @@ GONE: Final = Word(Phase.ENDED, "no process of it is left, and no end marker")
 CLAIM_WAIT_S: Final = 20.0
 CANCEL_WAIT_S: Final = 5.0
 """Seconds for which a job that was told to stop is looked at; whether it has is seen later."""
+ARCHIVE_S: Final = 300.0
+"""Seconds for which putting one record beside its results may take."""
 KILLED_S: Final = 1.0
 """Seconds beyond the grace after which a job that still lives is killed from outside."""
 
@@ -173,10 +175,13 @@ class LocalCluster(Cluster):
 
     def archive(self, job: str, uid: str, record: str) -> Archived:
         argv = [sys.executable, str(PROGRAMS / "archive.py"), self.job_dir(job), uid]
-        done = subprocess.run(
-            argv, input=record.encode(), capture_output=True, env=self._environment(),
-            umask=int(self.umask, 8), check=False,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                argv, input=record.encode(), capture_output=True, env=self._environment(),
+                umask=int(self.umask, 8), timeout=ARCHIVE_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return Archived(wrong=f"its place did not answer for {ARCHIVE_S:g} s")
         if done.returncode != 0:
             return Archived(wrong=done.stderr.decode("utf-8", "replace")[-500:])
         return read_archived(done.stdout.decode())

@@ -314,7 +314,7 @@ class DynamoDBStateDB(DynamoDBCalls):
         item = {"pk": {"S": "notes"}, "sk": {"S": key}, "text": {"S": text}}
         self._read_call("put_item", Item=item)
 
-    def _swap_note(self, key: str, before: str, after: str) -> None:
+    def _swap_note(self, key: str, before: str, after: str) -> bool:
         item = {"pk": {"S": "notes"}, "sk": {"S": key}, "text": {"S": after}}
         try:
             self._call(
@@ -328,6 +328,12 @@ class DynamoDBStateDB(DynamoDBCalls):
         except ClientError as error:
             if code_of(error) != "ConditionalCheckFailedException":
                 raise explained(error, f"the state DB {self.table_name}") from error
+            # it may be ours: the answer to a first try may have been lost
+            answer = self._read_call(
+                "get_item", Key={"pk": {"S": "notes"}, "sk": {"S": key}}, ConsistentRead=True
+            )
+            return bool(answer.get("Item", {}).get("text", {}).get("S") == after)
+        return True
 
     def _put_lease(self, lease: Lease) -> None:
         item = {

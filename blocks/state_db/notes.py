@@ -7,6 +7,7 @@ written again; of what a customer spends none is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from random import random
 from time import sleep
@@ -105,10 +106,10 @@ class Notes(Store):
         before = self._first_note(CLEANED, own)
         if before == own:
             return True
-        if now - datetime.fromisoformat(before.partition(" ")[0]) < every:
-            return False
-        self._swap_note(CLEANED, before, own)
-        return self._get_note(CLEANED) == own
+        with suppress(ValueError, TypeError):  # one that cannot be read is of no time
+            if now - datetime.fromisoformat(before.partition(" ")[0]) < every:
+                return False
+        return self._swap_note(CLEANED, before, own)
 
     def grown(self, pipeline: str) -> str:
         """What the last worksets of a pipeline that finished had needed more; `worksets.growth`."""

@@ -299,9 +299,10 @@ class SQLiteStateDB(WorksetStateDB, StrictBlock):
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, text))
 
-    def _swap_note(self, key: str, before: str, after: str) -> None:
+    def _swap_note(self, key: str, before: str, after: str) -> bool:
+        change = "UPDATE notes SET text = ? WHERE key = ? AND text = ?"
         with self._transaction() as db:
-            db.execute("UPDATE notes SET text = ? WHERE key = ? AND text = ?", (after, key, before))
+            return db.execute(change, (after, key, before)).rowcount == 1
 
     def _put_lease(self, lease: Lease) -> None:
         with self._transaction() as db:

@@ -174,8 +174,8 @@ class Store(ABC):
         """Keep the note if there is none of this key yet; the one that is kept, in one step."""
 
     @abstractmethod
-    def _swap_note(self, key: str, before: str, after: str) -> None:
-        """Put a note if it still is `before`."""
+    def _swap_note(self, key: str, before: str, after: str) -> bool:
+        """Put a note if it still is `before`; whether it was."""
 
     def _upgrade(self) -> None:  # noqa: B027 - most stores have nothing to do
         """Bring what an older release stored into the form of this one, if it has another.

@@ -218,8 +218,9 @@ class ModelStateDB(WorksetStateDB):
         def swap():
             if self._table.notes.get(key) == before:
                 self._table.notes[key] = after
+            return self._table.notes.get(key) == after
 
-        self._do("swap note", swap)
+        return self._do("swap note", swap)
 
     def _put_lease(self, lease):
         self._do("put lease", lambda: self._table.leases.update({lease.owner: lease}))

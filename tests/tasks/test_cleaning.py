@@ -37,11 +37,11 @@ def cluster(tmp_path):
     return LocalCluster(cluster_name="a", work_folder=str(tmp_path / "work"))
 
 
-def workset(db, cluster, tmp_path, id_, days, state=State.COMPLETE):
+def workset(db, cluster, tmp_path, id_, days, state=State.COMPLETE, uid=None):
     """One that has ended so many days ago, with its files; results in `results/ID`."""
     at = NOW - timedelta(days=days)
     record = WorksetRecord(
-        workset_id=id_, uid="i-" + id_, customer_id="acme", location=f"file:///in/{id_}",
+        workset_id=id_, uid="i-" + id_ if uid is None else uid, customer_id="acme", location=f"file:///in/{id_}",
         lineage=1, attempt=1, state=state, cluster_name="a", job_name=f"{id_}.i-{id_}.a1",
         exported=Exported(files=1, bytes=8) if state is State.COMPLETE else None,
         error_details="x" * 3000, created_at=at, updated_at=at,
@@ -132,6 +132,27 @@ def test_one_that_cannot_be_archived_stays_is_told_and_holds_up_no_other(db, clu
     assert [bool(db.get(f"w{n}").archived) for n in range(3)] == [True, False, True]
 
 
+def test_an_archiver_that_breaks_keeps_no_files(db, cluster, tmp_path, monkeypatch):
+    records = [workset(db, cluster, tmp_path, f"w{n}", 40) for n in range(2)]
+    list(cleaned(db, [cluster], ALL, dry_run=False))
+    late = workset(db, cluster, tmp_path, "late", 1)
+
+    def broken(*_):
+        raise ClusterUnreachable("archive.py: exit code 1")
+
+    monkeypatch.setattr(LocalCluster, "archive", broken)
+    rows = list(cleaned(db, [cluster], ALL, dry_run=False))
+    assert sum(row["told"].startswith("not archived: archive.py") for row in rows) == 2
+    assert names(cluster, late) == ["jobs/a1/file", "jobs/a1/manifest.json"], "its files went"
+    assert all(names(cluster, record) for record in records)
+
+
+def test_a_home_of_the_first_release_is_known_by_its_id(db, cluster, tmp_path):
+    old = workset(db, cluster, tmp_path, "sample.1", 40, uid="")
+    list(cleaned(db, [cluster], ALL, dry_run=False))
+    assert names(cluster, old) == ["jobs/a1/file", "jobs/a1/manifest.json"]
+
+
 def test_a_namesake_of_another_installation_is_not_touched(db, cluster, tmp_path):
     old = workset(db, cluster, tmp_path, "w", 40)
     other = tmp_path / "work" / "w.other-x" / "L1" / "inputs"
@@ -158,19 +179,24 @@ class Pollers:
     """The cleaners of several pollers on one state DB; each cleaning is one name in `rounds`."""
 
     def __init__(self, db, monkeypatch, keep=ALL):
-        self.db, self.keep, self.rounds, self.clock = db, keep, [], 0.0
+        self.db, self.keep, self.rounds, self.clock, self.away = db, keep, [], 0.0, set()
         monkeypatch.setattr(cleaning, "cleaned", self._cleaned)
         monkeypatch.setattr(cleaning.time, "monotonic", lambda: self.clock)
+        monkeypatch.setattr(cleaning, "load_clusters", self._load)
+
+    async def _load(self, _settings, _failed):
+        return [SimpleNamespace(cluster_name=name, close=lambda: None) for name in "ab"]
 
     def _cleaned(self, _db, clusters, _keep, dry_run):
         assert not dry_run
-        self.rounds += [cluster.cluster_name for cluster in clusters]
-        return iter(())
+        [cluster] = clusters
+        self.rounds.append(cluster.cluster_name)
+        if cluster.cluster_name in self.away:
+            yield {"cluster": cluster.cluster_name, "workset": "", "done": False, "told": "away"}
 
     def poller(self, owner):
-        cluster = {n: SimpleNamespace(cluster=SimpleNamespace(cluster_name=n)) for n in "ab"}
         here = SimpleNamespace(
-            owner=owner, db=self.db, call=Threads(1), watches=cluster, full_disks=set(),
+            owner=owner, db=self.db, call=Threads(1), watches=dict.fromkeys("ab"), full_disks=set(),
             settings=SimpleNamespace(keep=self.keep),
         )  # fmt: skip
         return here, Cleaner(here)
@@ -203,11 +229,27 @@ async def test_a_full_disk_has_its_cluster_cleaned_at_once_and_not_all_the_time(
     assert await pollers.look(cleaner) == "b", "though all were cleaned just now"
     here.full_disks.add("b")
     assert await pollers.look(cleaner) == "", "that helped nothing"
-    here.full_disks |= {"a", "b"}
+    here.full_disks.add("a")
     assert await pollers.look(cleaner) == "a"
     pollers.clock += cleaning.FULL_S
-    here.full_disks.add("b")
-    assert await pollers.look(cleaner) == "b"
+    assert await pollers.look(cleaner) == "b", "it is not forgotten"
+    assert await pollers.look(cleaner) == ""
+
+
+async def test_one_that_does_not_answer_or_breaks_is_cleaned_an_hour_later(db, monkeypatch):
+    pollers = Pollers(db, monkeypatch)
+    pollers.away.add("a")
+    db._now = lambda: NOW + timedelta(seconds=pollers.clock)
+    _, cleaner = pollers.poller("p")
+    assert await pollers.look(cleaner) == "ab"
+    assert await pollers.look(cleaner) == ""
+    pollers.clock += cleaning.ASK_S
+    assert await pollers.look(cleaner) == "a"
+    pollers.away.clear()
+    pollers.clock += cleaning.ASK_S
+    assert await pollers.look(cleaner) == "a"
+    pollers.clock += cleaning.ASK_S
+    assert await pollers.look(cleaner) == ""
 
 
 async def test_where_all_stays_for_ever_nobody_is_asked_anything(db, monkeypatch):
@@ -221,10 +263,13 @@ async def test_a_round_that_breaks_off_is_told_and_ends_no_poller(db, monkeypatc
     pollers = Pollers(db, monkeypatch)
     _, cleaner = pollers.poller("p")
 
-    def breaks(*_, **__):
+    tried = []
+
+    def breaks(_db, clusters, *_, **__):
+        tried.append(clusters[0].cluster_name)
         raise OSError("the way is broken")
 
     monkeypatch.setattr(cleaning, "cleaned", breaks)
     monkeypatch.setattr(cleaning, "run_log", lambda: logging.getLogger("poller"))
     await pollers.look(cleaner)
-    assert "the way is broken" in caplog.text
+    assert caplog.text.count("the way is broken") >= 2 and tried == ["a", "b"]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worksets import overview
 from worksets.capacity import ClusterView, Limits
 from worksets.costs import PlacementPolicy
 from worksets.forecast import MOMENTS, OVERDUE, forecast, last_end
@@ -145,3 +146,16 @@ def test_the_last_end_is_that_of_all_or_nobody_knows():
     assert last_end([], *asked) is None
     assert last_end([workset(1), running(2, 2.0, at(-1)), workset(3, 3.0)], *asked) == at(5)
     assert last_end([workset(1), workset(2, 0.0)], *asked) is None
+
+
+def test_one_that_was_read_twice_at_two_moments_is_held():
+    ready = workset(1, 2.0)
+    locked = ready.model_copy(
+        update={"state": State.LOCKED, "cluster_name": "a", "lock_owner": "p", "history": ()}
+    )
+    views = [ClusterView(name="a", max_concurrent_worksets=2)]
+    given = (views, Limits(max_worksets=9), {"acme": 1.0, "b": 1.0}, PlacementPolicy(), NOW)
+    found = forecast([ready, workset(2, 1.0)], [locked], *given)
+    assert set(found) == {workset(2, 1.0).workset_id}
+    rows = overview.queue([ready, workset(2, 1.0), locked], *given)
+    assert [row["workset"] for row in rows] == [workset(2, 1.0).workset_id]

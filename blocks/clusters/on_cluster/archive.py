@@ -41,6 +41,8 @@ def main(argv: list[str]) -> int:
         told = {"wrong": str(error)}
     except OSError as error:
         told = {"wrong": str(files.failed(error.filename or "", error))}
+    except Exception as error:  # no boto3, or no credentials: it is this record's trouble alone
+        told = {"wrong": f"{type(error).__name__}: {error}"}
     print(json.dumps(told))
     return 0
 

@@ -35,6 +35,7 @@ from blocks.clusters.slurm.sbatch import BARE, SbatchOption, sbatch
 from blocks.clusters.slurm.script import (
     SUBMITTING,
     accounting_shell,
+    archive_shell,
     cancel_left_shell,
     cancel_shell,
     clean_shell,
@@ -206,7 +207,6 @@ class SlurmCluster(Cluster):
                 self.umask,
                 self.tag_jobs,
                 self.setup,
-                self.clusters,
             ),
         }
         shell = submit_shell(
@@ -334,6 +334,9 @@ class SlurmCluster(Cluster):
         heard = {one.name: sizes_of(nodes, one.name) for one in self.partitions}
         self._heard = (heard or {self.partition: sizes_of(nodes)}) if nodes else None
         self._together = together(nodes, sum(ours_now)) if nodes else Room()
+        if any(one.gpus is not None for one in self.partitions):
+            # Slurm need not know them
+            self._together = self._together._replace(gpus=UNBOUND)
         asked = {first_of(one, self._otherwise()) for one in needs or (Estimates(),)}
         found = [room(nodes, one.vcpus, one.memory_gb) for one in asked]
         return max(min(one.room, one.free + running) for one in found)
@@ -374,7 +377,9 @@ class SlurmCluster(Cluster):
                 name: tuple(size._replace(minutes=UNBOUND) for size in sizes)
                 for name, sizes in heard.items()
             }
-        return ceilings(said, heard, self.price_per_vcpu_hour)
+        found = ceilings(said, heard, self.price_per_vcpu_hour)
+        most = UNBOUND if self.total_gpus is None else self.total_gpus
+        return tuple(one.model_copy(update={"gpus": min(one.gpus, most)}) for one in found)
 
     def used(self, since: datetime, until: datetime) -> dict[str, Used] | None:
         """See `Cluster`: by sacct; None where there is no slurmdbd."""
@@ -402,7 +407,7 @@ class SlurmCluster(Cluster):
     def archive(self, job: str, uid: str, record: str) -> Archived:
         self._prepare()
         argv = [self.python, f"{self.programs()['programs']}/archive.py", self.job_dir(job), uid]
-        shell = f"umask {self.umask}; printf %s {quote(record)} | {join(argv)}"
+        shell = archive_shell(self.umask, self.environment, self.setup, record, argv)
         return read_archived(self._ask(f"archiving the record of {job}", shell, FREE_S))
 
     def _cleaner(self, verb: str) -> str:

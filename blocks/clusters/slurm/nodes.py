@@ -166,13 +166,14 @@ def room(nodes: Iterable[Node], vcpus: int, memory_gb: float) -> Counted:
 def together(nodes: Iterable[Node], ours: int) -> Room:
     """What our jobs may have together on the nodes that take jobs; `ours`: CPUs that they have now.
 
-    Of CPUs those that others use are taken off; of memory and GPUs nobody says who uses them.
+    Of CPUs those that others use are taken off; of memory and GPUs nobody says who uses them, and
+    where no node tells of a GPU, Slurm need not know them.
     """
     open_ = {node.name: node for node in nodes if node.takes_jobs}.values()
     return Room(
         vcpus=min(sum(n.allocated + n.idle for n in open_), sum(n.idle for n in open_) + ours),
         memory_gb=sum(node.memory_mb for node in open_) / 1000,
-        gpus=sum(node.gpus for node in open_),
+        gpus=sum(node.gpus for node in open_) or UNBOUND,
     )
 
 

@@ -30,14 +30,12 @@ def job_script(
     umask: str = "027",
     tag_jobs: bool = True,
     setup: Sequence[str] = (),
-    another: str = "",
 ) -> str:
     """The batch script of an attempt: it claims the attempt, then runs its steps in order.
 
     `tag_jobs`: what its steps hand in to Slurm bears the attempt's name as its wckey, and the run
     step has failed while any of that is still there. `setup`: shell lines of the cluster's settings
     that come before the first step; of one that fails, that step has failed, and says so.
-    `another`: the name of its cluster, where that is not the default one.
 
     `jobs` is the folder with one folder `aN` an attempt. `mkdir` of `claim` is the claim: of two
     jobs of one attempt the second ends at once, and the claims of earlier attempts are taken
@@ -67,7 +65,6 @@ def job_script(
         "trap 'stopped=1' TERM",
         *(_set_up(setup, spec.steps[0].step.value) if setup else ()),
         f"cd {quote(work_dir)} || exit 74",
-        *([on_another(another)] if another else ()),
         *(_tagged(spec.name) if tag_jobs else ()),
     ]
     for step in spec.steps:
@@ -240,6 +237,21 @@ def clean_shell(keep: str) -> str:
         f'  case "$v" in {keep}) ;; *) unset "$v" ;; esac\n'
         "done\n"
     )
+
+
+def archive_shell(
+    umask: str,
+    environment: Mapping[str, str],
+    setup: Sequence[str],
+    record: str,
+    argv: Sequence[str],
+) -> str:
+    """The shell that gives a record to a program, with all that a step of a job would have."""
+    lines = [f"umask {quote(umask)}"]
+    lines += [f"export {key}={quote(value)}" for key, value in environment.items()]
+    lines += [f"command eval {quote(text)} >/dev/null 2>&1" for text in setup]
+    lines.append(f"printf %s {quote(record)} | {join(argv)}")
+    return "\n".join([*lines, ""])
 
 
 def on_another(name: str) -> str:

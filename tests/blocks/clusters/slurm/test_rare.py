@@ -13,6 +13,7 @@ from blocks.clusters import SlurmCluster, SubmitUncertain
 from blocks.clusters.cleaning import read_freed
 from blocks.clusters.slurm.nodes import Counted, parse_nodes
 from blocks.clusters.slurm.nodes import room as room_of
+from blocks.clusters.slurm.script import archive_shell
 from blocks.clusters.slurm.states import ENDED
 from tests.blocks.clusters.slurm.test_states import ACTIVE
 from worksets.capacity import Fit, Limits, misfit
@@ -272,12 +273,12 @@ def test_capacity_is_the_nodes_room_less_what_others_run(fake):
     # 4 + 4 in all; free: 1 + 4; ours run 2 of the 3 that n1 is busy with, another installation's 1
     assert cluster.of("k3f9qa").capacity() == 7
     room = cluster.of("k3f9qa").view().room
-    assert (room.vcpus, room.memory_gb, room.gpus) == (16 + 64 + 16 + 8, 80.0, 0)
+    assert (room.vcpus, room.memory_gb, room.gpus) == (16 + 64 + 16 + 8, 80.0, float("inf"))
     assert cluster.of("other2").capacity() == 6
     assert cluster.of("other2").view().room.vcpus == 16 + 64 + 8
     few = cluster.model_copy(update={"total_vcpus": 20, "total_gpus": 3})
     few.of("other2").capacity()
-    assert (few.view().room.vcpus, few.view().room.gpus) == (20, 0)
+    assert (few.view().room.vcpus, few.view().room.gpus) == (20, 3)
     assert few.view().offers[0].vcpus == 20, "one job may have all of it, and no more"
     fake.says("sinfo", err="Unable to contact slurm controller", code=1)
     with pytest.raises(ClusterUnreachable):
@@ -479,3 +480,32 @@ def test_several_names_in_partition_are_slurms_own_choice(fake):
     assert (fake.bin / "sinfo.log").read_text().split()[-1] == "main,long"
     asked = cluster.request(Estimates(memory_gb=128))
     assert (asked.partition, asked.memory_gb) == ("main,long", 128)
+
+
+def test_gpus_that_slurm_does_not_know_are_the_settings_word(fake):
+    fake.says("sinfo", "n1|64000|idle|0/16/0/16|gpu|infinite|0|(null)|up\n")
+    parts = [{"name": "gpu", "gpus": 2}]
+    known = {"cluster_name": "g", "work_folder": "/fsx", "partitions": parts}
+    for total, fits in ((None, True), (1, False)):
+        cluster = SlurmCluster(**known, total_gpus=total, transport=fake.cluster.transport)
+        cluster.capacity()
+        limits = Limits(max_worksets=9)
+        [told] = plan([waiting(Estimates(gpus=2))], [cluster.view()], {}, limits, {"c": 1.0},
+                      PlacementPolicy(), NOW)  # fmt: skip
+        assert (told.action == "start") == fits, told
+        assert fits or told.action == "stuck", "it would wait for ever"
+
+
+def test_a_total_that_holds_not_one_workset_is_refused():
+    for total, each in (("total_vcpus", "vcpus_per_workset"),
+                        ("total_memory_gb", "memory_gb_per_workset")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{total} is 2 and {each} 4"):
+            SlurmCluster(cluster_name="c", work_folder="/fsx", **{total: 2, each: 4})
+
+
+def test_the_archiver_has_what_a_step_of_a_job_has_and_prints_nothing_else():
+    setup = ["echo noise; TOOL=there; export TOOL", "no-such-command"]
+    said = ["sh", "-c", 'cat; echo " $AWS_PROFILE $TOOL $(umask)"']
+    shell = archive_shell("007", {"AWS_PROFILE": "it's mine"}, setup, '{"a": "$b"}', said)
+    done = subprocess.run(["sh", "-s"], input=shell, text=True, capture_output=True, check=True)
+    assert done.stdout == '{"a": "$b"} it\'s mine there 0007\n'
