@@ -213,9 +213,18 @@ def test_clean_frees_room_on_the_cluster(site, real):
     ]  # fmt: skip
     assert rows[0]["gb"] == 0.002 and (lineage / "inputs" / "a.fq").exists()
     assert "0.002 GB were deleted" in clean()
-    assert list(lineage.iterdir()) == []
+    assert not lineage.exists(), "nothing is left in it"
     assert list(lineage.parent.glob("jobs/a1/run.log")), "logs and markers stay"
     assert "0.000 GB were deleted" in clean()
+    # a day later its record goes, and with it its logs
+    keep = {"inputs_days": 0, "results_days": 0, "retention_days": 0}
+    site.configure(overrides={**settings, "keep": keep})
+    rows = json.loads(clean("--json"))
+    assert [(row["part"], row["told"].partition(":")[0]) for row in rows] == [
+        ("record", "archived"), ("logs", "deleted"),
+    ]  # fmt: skip
+    [whole] = (site.folder / "results" / "acme" / "done").glob("worksets-record.*.json")
+    assert site.db.get("done").archived == str(whole) and not lineage.parent.exists()
 
 
 def test_a_sites_own_options_and_its_setup_reach_each_job(site, real):
