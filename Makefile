@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SETTINGS ?= examples/settings.yaml
 RUN ?= run
 
-.PHONY: run serve check ui install test real lint types lock clean
+.PHONY: run serve check ui install test bench real lint types lock clean
 
 run: install
 	@$(BIN)/python -m local.run --settings "$(SETTINGS)" --run-dir "$(RUN)"
@@ -40,6 +40,10 @@ AT_ONCE ?= 2
 TESTS ?= tests
 test: $(STAMP).dev
 	$(BIN)/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder --durations 15 $(TESTS)
+
+# Figures against their targets; some take minutes. make bench NAME="plan_300 history" for some.
+bench: $(STAMP).dev
+	$(BIN)/python -m benchmarks $(NAME)
 
 lint: $(STAMP).dev
 	$(BIN)/ruff check .

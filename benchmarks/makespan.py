@@ -3,7 +3,8 @@
 ``python -m benchmarks.makespan --worksets 200 --seconds 10 --clusters 10 --slots 3`` starts a
 Prefect server on an embedded PostgreSQL, processes that many worksets of jobs that sleep, and
 prints one JSON object: makespan (first registration to last end), its lower bound
-ceil(worksets / slots) × seconds, their ratio, and the CPU time of the polling process.
+ceil(worksets / slots) × seconds, their ratio, and the CPU time a workset of the polling process and
+of the server with its database.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.cpu import of_server, settled
 from local import server
 
 
@@ -62,15 +64,20 @@ def write_site(folder: Path, options: argparse.Namespace) -> Path:
     return folder / "settings.yaml"
 
 
-async def measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
+async def measure(
+    file: Path, options: argparse.Namespace, running: server.Server
+) -> dict[str, Any]:
     from flows.poll_worksets import poll_worksets
     from local import settings_file
 
     settings, db, clusters = settings_file.read(file, file.parent)
     await settings_file.save(settings, db, clusters)
-    began = resource.getrusage(resource.RUSAGE_SELF)
+    settled(running)
+    before, began = of_server(running), resource.getrusage(resource.RUSAGE_SELF)
     await poll_worksets(until_done=True)
     ended = resource.getrusage(resource.RUSAGE_SELF)
+    settled(running)
+    served = of_server(running) - before
     records = db.list_worksets()
     assert all(record.state == "complete" for record in records), "not all are complete"
     first = min(record.created_at for record in records)
@@ -82,8 +89,10 @@ async def measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
         "worksets": options.worksets,
         "makespan_s": round(makespan, 1),
         "bound_s": bound,
-        "ratio": round(makespan / bound, 3),
+        "ratio": round(makespan / bound, 3) if bound else None,
         "client_cpu_s_per_workset": round(cpu / options.worksets, 3),
+        "server_cpu_s_per_workset": round(served / options.worksets, 3),
+        "cpu_s_per_workset": round((cpu + served) / options.worksets, 3),
     }
 
 
@@ -101,7 +110,7 @@ def main() -> None:
         try:
             running.wait()
             file = write_site(Path(folder), options)
-            print(json.dumps(asyncio.run(measure(file, options))))
+            print(json.dumps(asyncio.run(measure(file, options, running))))
         finally:
             server.stop(Path(folder) / "server")
 

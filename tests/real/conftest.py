@@ -69,6 +69,10 @@ TRACEBACK = "Traceback (most recent call last)"
 LIMIT_MADE_TWICE = re.compile(r"\(name\)=\(tag:[^)]*\) already exists")
 """Two pollers that begin at once: Prefect answers 409 to one of them, and logs that as an error."""
 
+DEADLOCK = re.compile(r"deadlock detected.*UPDATE concurrency_limit_v2", re.DOTALL)
+"""Two tasks that take or give back slots of the same limits at once: Prefect's update locks them in
+no order. PostgreSQL ends one of the two; its task is tried again, or its lease runs out."""
+
 
 def records(log, since=0):
     """Level and text of each record of a log; what no record leads in has the level ""."""
@@ -87,6 +91,7 @@ def errors(log, since=0):
         for level, text in records(log, since)
         if (level in ("ERROR", "CRITICAL") or TRACEBACK in text)
         and not LIMIT_MADE_TWICE.search(text)
+        and not DEADLOCK.search(text)
     ]
 
 

@@ -200,7 +200,7 @@ def test_a_pause_outlives_the_process(site):
 
 def test_a_cancelled_poll_ends_its_process_and_the_next_attaches(site):
     site.configure(clusters=1, slots=3, delivery_minutes=0)
-    site.add("goes-on", 8)
+    site.add("goes-on", 20)
     served = site.start("-c", SERVE, site.name, "3600")
     site.until(lambda: site.running() == {"goes-on"}, 60)
     (run,) = polls(site)[1]
