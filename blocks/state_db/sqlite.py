@@ -21,6 +21,7 @@ from worksets.record import FINAL, UNFINISHED, State, WorksetRecord
 _ACTIVE: Final = tuple(sorted(state.value for state in UNFINISHED | {State.FAILED}))
 
 # Finished worksets are in no index but their key: a poll costs the same however many there are.
+# Terms joined by OR: SQLite uses no index for `state = 'ready'` whose condition is `state IN (…)`.
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS worksets (
     workset_id TEXT PRIMARY KEY,
@@ -29,8 +30,9 @@ CREATE TABLE IF NOT EXISTS worksets (
     location   TEXT NOT NULL,
     record     TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS active ON worksets (state)
-    WHERE state IN ({", ".join(f"'{state}'" for state in _ACTIVE)});
+DROP INDEX IF EXISTS active;
+CREATE INDEX IF NOT EXISTS open ON worksets (state)
+    WHERE {" OR ".join(f"state = '{state}'" for state in _ACTIVE)};
 CREATE TABLE IF NOT EXISTS holders (
     scope      TEXT NOT NULL,
     workset_id TEXT NOT NULL,

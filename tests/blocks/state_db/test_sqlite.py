@@ -1,11 +1,13 @@
 """The file of the embedded state DB, and what becomes of it under a process that uses it."""
 
 import os
+import sqlite3
 
 import pytest
 
 from blocks.state_db import SQLiteStateDB
 from worksets.errors import ConfigurationError, TransientError
+from worksets.record import OPEN
 from worksets.registration import new_record
 
 
@@ -46,3 +48,23 @@ def test_a_damaged_file_is_named_with_what_to_do(db, tmp_path):
         file.write(os.urandom(20 * 4096))
     with pytest.raises(TransientError, match=r"damaged: .* recover it"):
         db.ready()
+
+
+def test_what_is_open_is_found_without_a_look_at_what_has_finished(tmp_path):
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as old:  # as an older release has left it: an index nobody uses
+        old.execute(
+            "CREATE TABLE worksets (workset_id TEXT PRIMARY KEY, version INTEGER NOT NULL, "
+            "state TEXT NOT NULL, location TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID"
+        )
+        old.execute("CREATE INDEX active ON worksets (state) WHERE state IN ('ready')")
+    old.close()
+    SQLiteStateDB(path=str(path)).ready()
+    with sqlite3.connect(path) as raw:
+        for state in OPEN:
+            query = f"SELECT workset_id, record FROM worksets WHERE state = '{state.value}'"
+            [(*_, how)] = raw.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+            assert how.startswith("SEARCH worksets USING INDEX open"), how
+        names = raw.execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall()
+    raw.close()
+    assert ("open",) in names and ("active",) not in names
