@@ -10,13 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import resource
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from benchmarks.cpu import of_server, settled
+from benchmarks.cpu import of_server, serving, settled
 from local import server
 
 TAGS = ("bench-global", "bench-cluster", "bench-customer")
@@ -76,15 +73,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=60)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
-        running = server.start(Path(folder) / "server")
-        os.environ.update(running.environment)
-        try:
-            running.wait()
-            print(json.dumps(asyncio.run(measure(running, options.runs))))
-        finally:
-            server.stop(Path(folder) / "server")
+    with serving() as running:
+        print(json.dumps(asyncio.run(measure(running, options.runs))))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""CPU time of Prefect's server and its PostgreSQL, by /proc."""
+"""A Prefect server for one benchmark, and the CPU time of it and its PostgreSQL, by /proc."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from local import server
@@ -14,6 +16,20 @@ QUIET_S = 1.0
 QUIET = 0.05
 """CPU seconds that it may take in them: its loops alone take as much."""
 LONGEST_S = 30.0
+
+
+@contextmanager
+def serving() -> Iterator[server.Server]:
+    """The server that `make run` starts, in a folder of its own, and this process its client."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
+        running = server.start(Path(folder) / "server")
+        os.environ.update(running.environment)
+        try:
+            running.wait()
+            yield running
+        finally:
+            server.stop(running.folder)
 
 
 def of_server(running: server.Server) -> float:

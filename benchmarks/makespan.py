@@ -13,15 +13,13 @@ import argparse
 import asyncio
 import json
 import math
-import os
 import resource
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks.cpu import of_server, settled
+from benchmarks.cpu import of_server, serving, settled
 from local import server
 
 
@@ -103,16 +101,9 @@ def main() -> None:
     parser.add_argument("--clusters", type=int, default=10)
     parser.add_argument("--slots", type=int, default=3)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
-        running = server.start(Path(folder) / "server")
-        os.environ.update(running.environment)
-        try:
-            running.wait()
-            file = write_site(Path(folder), options)
-            print(json.dumps(asyncio.run(measure(file, options, running))))
-        finally:
-            server.stop(Path(folder) / "server")
+    with serving() as running:
+        file = write_site(running.folder.parent, options)
+        print(json.dumps(asyncio.run(measure(file, options, running))))
 
 
 if __name__ == "__main__":
