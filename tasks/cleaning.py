@@ -27,6 +27,8 @@ EVERY: Final = timedelta(days=1)
 """How often one of the pollers cleans."""
 ASK_S: Final = 3600.0
 """Seconds after which a poller looks whether that is due."""
+FINISH_S: Final = 600.0
+"""Seconds for which a poll that ends in order waits for what it cleans."""
 FULL_S: Final = 60.0
 """Seconds after which a cluster is cleaned again whose disk is full still."""
 
@@ -132,6 +134,12 @@ class Cleaner:
         under_way = self._round is not None and not self._round.done()
         if self._here.settings.keep.anything_goes and not under_way:
             self._round = asyncio.create_task(self._clean(), name="cleaning")
+
+    async def finish(self) -> None:
+        """Let a round that is under way come to its end: a short poll would begin one each day, and
+        end none."""
+        if self._round is not None:
+            await asyncio.wait([self._round], timeout=FINISH_S)
 
     def stop(self) -> None:
         """Wait for nothing: what was not done is done another time."""

@@ -334,6 +334,7 @@ class Launcher:
             if not done:
                 await self._heed_operator()
             await asyncio.sleep(0)
+        await self._cleaner.finish()
 
     async def _heed_operator(self) -> None:
         try:

@@ -273,3 +273,12 @@ async def test_a_round_that_breaks_off_is_told_and_ends_no_poller(db, monkeypatc
     monkeypatch.setattr(cleaning, "run_log", lambda: logging.getLogger("poller"))
     await pollers.look(cleaner)
     assert caplog.text.count("the way is broken") >= 2 and tried == ["a", "b"]
+
+
+async def test_a_poll_that_ends_in_order_lets_its_round_come_to_its_end(db, monkeypatch):
+    pollers = Pollers(db, monkeypatch)
+    _, cleaner = pollers.poller("p")
+    await cleaner.finish()
+    cleaner.begin()
+    await cleaner.finish()
+    assert pollers.rounds == ["a", "b"]
