@@ -89,7 +89,7 @@ def _row(record: WorksetRecord) -> dict[str, Any]:
 
 def _tell(site: Site, record: WorksetRecord) -> None:
     """One workset, whole."""
-    steps = dict.fromkeys(STEPS, "not yet")
+    steps = dict.fromkeys(STEPS, "as its whole record says" if record.archived else "not yet")
     for run in record.step_runs:
         took = length((run.ended_at - run.started_at).total_seconds())
         end = "ok" if run.exit_code == 0 else f"exit code {run.exit_code}"
