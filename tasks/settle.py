@@ -75,7 +75,7 @@ async def settle(record: WorksetRecord, status: JobStatus) -> Outcome:
     """
     here = host()
     if status.never_taken:
-        # who had sealed it after a refusal died before it was written: nobody is charged for that
+        # its cluster took no job, or lost it before its start: nobody is charged for that
         why = ClusterRefused(f"{status.name} on {record.cluster_name}: {status.note}")
         return await _refused_by_cluster(here, record, why, job_absent=True)
     await here.budgets.count(record, status)

@@ -159,9 +159,7 @@ def believe(
         return Verdict(status, Belief(seen))
     if seen.sealed:
         note = word.note if word else "it had not begun; it is sealed, and never will"
-        gone = _gone(name, word, seen, note)
-        never_taken = word is None and not seen.submitted
-        return Verdict(replace(gone, never_taken=never_taken), Belief(seen))
+        return Verdict(replace(_gone(name, word, seen, note), never_taken=True), Belief(seen))
     if seen.unreadable:
         # doubt begins anew when it can be read: what was not seen contradicts nothing
         status = JobStatus(name, Phase.UNKNOWN, seen.marks(), seen.unreadable)

@@ -244,7 +244,7 @@ class JobStatus:
     stuck: str = ""
     """What to do, where the job waits for a reason that does not pass by itself."""
     never_taken: bool = False
-    """Whether no job ever was: nobody was told that it was taken, and now none can be."""
+    """Whether it was sealed before a job began: none ran, none will, and nobody is charged."""
 
     @property
     def over(self) -> bool:

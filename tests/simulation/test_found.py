@@ -23,7 +23,7 @@ from tasks.validate import Validated
 from tests.simulation.markers import packed
 from tests.simulation.store import Table, model_state_db
 from worksets.announcements import Kind
-from worksets.belief import NOTHING, Markers, believe
+from worksets.belief import NOTHING, Markers, Word, believe
 from worksets.config import ProcessorConfig
 from worksets.errors import (
     ClusterUnreachable,
@@ -140,12 +140,17 @@ async def test_an_earlier_attempt_that_is_absent_is_sealed_before_the_next_begin
     )
 
 
-async def test_nobody_is_charged_for_an_attempt_that_was_refused_and_sealed_and_no_more(here):
-    """Seed 86: the controller's disk was full; who had sealed the attempt knew no more of it."""
+@pytest.mark.parametrize("came_late", [False, True])
+async def test_nobody_is_charged_for_an_attempt_that_was_sealed_before_it_began(here, came_late):
+    """Seeds 86, 4221: the controller's disk was full; who had sealed the attempt knew no more.
+
+    In the second the network brought the submission once more, later: its job found the seal.
+    """
     held = here.db.lock("w", "p", "a", "r", {})
     begun = here.db.begin("w", held.fence)
-    sealed = Markers(steps=STEPS, claimed=True, sealed=True)
-    verdict = believe(NOTHING, begun.job_name, None, sealed, 0.0, 60.0)
+    sealed = Markers(steps=STEPS, claimed=True, sealed=True, submitted=came_late)
+    word = Word(Phase.ENDED, "FAILED", ErrorCategory.TRANSIENT) if came_late else None
+    verdict = believe(NOTHING, begun.job_name, word, sealed, 0.0, 60.0)
     assert verdict.status.over
     outcome = await settle(begun, verdict.status)
     after = here.db.get("w")
