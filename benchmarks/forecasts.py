@@ -84,7 +84,7 @@ class Foretold(Plan):
         now = START + timedelta(seconds=now_s)
         found = forecast(
             waiting, self.running.values(), self.site.views, self.limits, self.weights,
-            self.site.policy, now,
+            self.site.policy, now, self.shares.lately(now, self.since.values()),
         )  # fmt: skip
         for workset in self.new:
             if expected := found.get(f"{workset.n:08d}"):

@@ -16,7 +16,8 @@ cost_per_vcpu_hour, references}. memory_gb is what one workset may use there at 
 workset fits if it needs no more, it is not divided by the slots. No references: all are there.
 
 cost_usd: vCPU-hours x price, and $0.02 a GB between regions. makespan_s: first arrival to last
-end. wait_p50_s, wait_p95_s: arrival to start, by priority. never_started: worksets that nothing
+end. turnaround_s: arrival to end, mean and p95. wait_p50_s,
+wait_p95_s: arrival to start, by priority. never_started: worksets that nothing
 fits. jain: Jain's index over the customers, each with the slot-seconds it had by those it was
 due in a max-min fair sharing of the slots in use, while it had anything running or waiting.
 """
@@ -42,7 +43,9 @@ POLICIES: dict[str, type[Policy]] = {
 
 def compare(trace: Path, clusters: Path) -> dict[str, Any]:
     worksets, places = read_trace(trace), read_clusters(clusters)
-    return {"policies": {name: replay(worksets, places, of) for name, of in POLICIES.items()}}
+    found = {name: replay(worksets, places, of) for name, of in POLICIES.items()}
+    turnaround = {name: figures.pop("turnaround_s") for name, figures in found.items()}
+    return {"policies": found, "turnaround_s": turnaround}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -55,6 +58,9 @@ def table(result: dict[str, Any]) -> str:
 
     line("cost, US dollars", [f"{p['cost_usd']:,.2f}" for p in found])
     line("makespan, hours", [f"{p['makespan_s'] / 3600:.2f}" for p in found])
+    for key in ("mean", "p95"):
+        hours = [one[key] / 3600 for one in result["turnaround_s"].values()]
+        line(f"turnaround {key}, hours", [f"{h:.2f}" for h in hours])
     for key, label in (("wait_p50_s", "p50"), ("wait_p95_s", "p95")):
         for priority in found[0][key]:
             waits = [f"{p[key][priority] / 60:.1f}" for p in found]

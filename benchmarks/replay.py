@@ -8,15 +8,15 @@ from abc import ABC, abstractmethod
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 
 from benchmarks.trace import Cluster, Workset
 from worksets.capacity import ClusterView, Fit, Limits, bits
 from worksets.costs import Costs, PlacementPolicy
-from worksets.fairness import effective_rank, jain_index
+from worksets.fairness import jain_index
 from worksets.placement import plan
 from worksets.record import Estimates, Priority, WorksetRecord, scopes_of
+from worksets.shares import Shares
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 Start = tuple[Workset, int]
@@ -52,6 +52,7 @@ class Site:
             ClusterView(
                 name=f"{n}",  # its place in the file
                 max_concurrent_worksets=c.max_concurrent_worksets,
+                vcpus_per_workset=max(1, round(c.vcpus_a_slot)),
                 memory_gb_per_workset=min(c.memory_gb, 1e12),
                 reference_genomes=c.references,
                 region=c.region,
@@ -99,18 +100,16 @@ class Policy(ABC):
 
 
 class Plan(Policy):
-    """`worksets.placement.plan`.
-
-    It is shown no workset that cannot start now, so that the replay is fast and decides the same:
-    while F slots are free, none behind F others of the same customer, priority and kind; and if
-    only one is free, of each customer the one that comes first by priority and age.
-    """
+    """`worksets.placement.plan`, with what customers were given lately."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.held: Counter[str] = Counter()
         self.lines: dict[Line, deque[Workset]] = defaultdict(deque)
         self.weights: dict[str, float] = {}
+        self.shares = Shares(site.policy.share_half_life_hours)
+        self.since: dict[int, tuple[str, datetime]] = {}
+        """Of each workset that runs: whose it is, and since when."""
         self.limits = Limits(
             max_worksets=max(1, sum(site.free)),
             clusters={view.name: view.max_concurrent_worksets for view in site.views},
@@ -122,11 +121,14 @@ class Plan(Policy):
         self.lines[mask, record.customer_id, workset.priority].append(workset)
 
     def starts(self, now_s: float) -> Iterator[Start]:
-        site = self.site
-        slots = sum(site.free)
-        shown = self.shown(slots, now_s) if slots else {}
-        if not shown:
+        site, now = self.site, START + timedelta(seconds=now_s)
+        if not any(site.free):
             return
+        shown = {
+            f"{workset.n:08d}": (key, workset)
+            for key, line in self.lines.items()
+            for workset in line
+        }
         for decision in plan(
             [site.records[workset.n] for _, workset in shown.values()],
             site.views,
@@ -134,7 +136,8 @@ class Plan(Policy):
             self.limits,
             self.weights,
             site.policy,
-            START + timedelta(seconds=now_s),
+            now,
+            lately=self.shares.lately(now, self.since.values()),
         ):
             if decision.action == "start":
                 key, workset = shown[decision.workset_id]
@@ -143,29 +146,13 @@ class Plan(Policy):
                     del self.lines[key]
                 n = site.fit.bit[decision.cluster_name].bit_length() - 1
                 self.held.update(scopes_of(decision.cluster_name, key[1]))
+                self.since[workset.n] = (key[1], now)
                 yield workset, n
 
-    def shown(self, slots: int, now_s: float) -> dict[str, tuple[Line, Workset]]:
-        """The worksets that may start on `slots` free slots, by the id of their records."""
-        able = [(key, line) for key, line in self.lines.items() if key[0] & self.site.open]
-        if slots == 1:
-            first: dict[str, tuple[tuple[int, int], Line, deque[Workset]]] = {}
-            for key, line in able:
-                offer = (self._rank(line[0], now_s), line[0].n), key, line
-                if key[1] not in first or offer < first[key[1]]:
-                    first[key[1]] = offer
-            able = [(key, line) for _, key, line in first.values()]
-        return {
-            f"{workset.n:08d}": (key, workset)
-            for key, line in able
-            for workset in islice(line, slots)
-        }
-
-    def _rank(self, workset: Workset, now_s: float) -> int:
-        waited = (now_s - workset.arrival_s) / 3600
-        return effective_rank(workset.priority, waited, self.site.policy)
-
     def ended(self, workset: Workset, n: int) -> None:
+        customer, began = self.since.pop(workset.n)
+        hours = workset.vcpu_hours / self.site.clusters[n].vcpus_a_slot
+        self.shares.add((customer, began, began + timedelta(hours=hours)))
         self.held.subtract(
             scopes_of(self.site.views[n].name, self.site.records[workset.n].customer_id)
         )
@@ -224,7 +211,7 @@ class DaylilyRule(InOrder):
         return min(bits(mask), key=score)
 
 
-class Shares:
+class FairShares:
     """What customers got of the slots, against a fair share of them.
 
     At every moment the slots in use are shared out fairly in thought (max-min: nobody is given
@@ -260,12 +247,13 @@ def replay(
 ) -> dict[str, Any]:
     """The figures of one policy; see `benchmarks.placement`."""
     site = Site(trace, clusters)
-    chooser, shares = policy(site), Shares()
+    chooser, shares = policy(site), FairShares()
     masks = [site.fit.mask(site.records[w.n]) for w in trace]
     coming = deque(w for w in trace if masks[w.n])
     running: list[tuple[float, int, Workset, int]] = []
     waits: dict[Priority, list[float]] = {w.priority: [] for w in trace}
     now = last = trace[0].arrival_s if trace else 0.0
+    turns: list[float] = []
     cost, started = 0.0, 0
     while coming or running:
         then = min(
@@ -291,11 +279,16 @@ def replay(
             heapq.heappush(running, (end, workset.n, workset, n))
             shares.held[workset.customer_id] += 1
             waits[workset.priority].append(now - workset.arrival_s)
+            turns.append(end - workset.arrival_s)
             cost += sum(site.costs.usd(site.records[workset.n], 1 << n)[n])
             last = max(last, end)
     return {
         "cost_usd": round(cost, 2),
         "makespan_s": round(last - trace[0].arrival_s, 3) if started else 0.0,
+        "turnaround_s": {
+            "mean": round(sum(turns) / max(1, len(turns)), 3),
+            "p95": _percentile(turns, 0.95),
+        },
         "wait_p50_s": _percentiles(waits, 0.5),
         "wait_p95_s": _percentiles(waits, 0.95),
         "jain": round(shares.jain(), 4),
@@ -306,7 +299,11 @@ def replay(
 def _percentiles(waits: dict[Priority, list[float]], share: float) -> dict[str, float]:
     """By nearest rank; a priority of which none started is left out."""
     return {
-        priority.value: round(sorted(found)[max(0, math.ceil(share * len(found)) - 1)], 3)
+        priority.value: _percentile(found, share)
         for priority, found in sorted(waits.items(), key=lambda item: item[0].rank)
         if found
     }
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return round(sorted(values)[max(0, math.ceil(share * len(values)) - 1)], 3) if values else 0.0

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from threading import Thread
 from time import monotonic
@@ -21,6 +22,7 @@ from worksets.capacity import NOT_HEARD, ClusterView, Limits
 from worksets.errors import ConfigurationError, WorksetError
 from worksets.health import Health
 from worksets.record import WorksetRecord
+from worksets.shares import Shares, jobs_of, running, since
 
 VARIABLE: Final = "WORKSETS_SETTINGS"
 BLOCK: Final = "default"
@@ -48,6 +50,18 @@ class Site:
                 return cluster.of(self.db.installation())
         known = ", ".join(sorted(c.cluster_name for c in self.clusters)) or "none"
         raise ConfigurationError(f"there is no cluster {name!r} in {self.name}; there are {known}")
+
+    def lately(self, now: datetime) -> dict[str, float]:
+        """What customers were given lately, as a poller that begins now would see it."""
+        half_life_h = self.settings.placement.share_half_life_hours
+        given = Shares(half_life_h)
+        if not half_life_h:
+            return {}
+        records = self.db.with_work_since(since(now, half_life_h))
+        for record in records:
+            for _, job in jobs_of(record):
+                given.add(job)
+        return given.lately(now, running(records))
 
     def health(self) -> Mapping[str, Health]:
         return self.db.clusters_health()

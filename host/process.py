@@ -16,6 +16,7 @@ from blocks.state_db import WorksetStateDB
 from host import loading, places
 from host.budgets import Budgets
 from host.closing import close_cluster
+from host.lately import Lately
 from host.lease import new_owner
 from host.outbox import Outbox
 from host.places import Places
@@ -71,6 +72,7 @@ class Host:
         self.telling = Telling(config)
         self.outbox = Outbox(self)
         self.budgets = Budgets(self)
+        self.lately = Lately(self)
 
     @property
     def views(self) -> list[ClusterView]:

@@ -147,6 +147,7 @@ class Launcher:
             self.here.settings.placement,
             self.here.db.now(),
             running=await self._taking_room(ready),
+            lately=await self.here.lately.hours(self._held),
         )
         self.discovery.waiting += self._reckoned_by_other_settings(ready)
         refusals = 0

@@ -214,6 +214,7 @@ async def _failed(
 
 def _told(here: Host, record: WorksetRecord, message: str, report: str = "") -> Outcome:
     """The outcome, told to people as well: what it says is saved already."""
+    here.lately.count(record)
     here.outbox.tell(record)
     announcement = of_workset(record, message)
     if announcement and (record.owed is None or record.owed.kind != announcement.kind):

@@ -171,7 +171,8 @@ class Board:
         here = self._here
         try:
             later = await here.call(here.db.list_worksets, (State.RETRYING,))
-            text, told = await here.call(_queue_of, here, [*known, *later], note)
+            lately = await here.lately.hours(r for r in known if r.state in HELD)
+            text, told = await here.call(_queue_of, here, [*known, *later], lately, note)
             await self._queue.show(text, told)
             if time.monotonic() - self._day_at >= GANTT_S:
                 self._day_at = time.monotonic()
@@ -180,11 +181,13 @@ class Board:
             run_log().warning("the queue is not shown now: %s", error)
 
 
-def _queue_of(here: Host, records: list[WorksetRecord], note: str) -> tuple[str, str]:
+def _queue_of(
+    here: Host, records: list[WorksetRecord], lately: dict[str, float], note: str
+) -> tuple[str, str]:
     """The page of the queue, and its one line; takes up to a second where a thousand wait."""
     settings, views, now = here.settings, here.views, here.db.now()
     limits = here.limits
-    rows = overview.queue(records, views, limits, settings.weights, settings.placement, now)
+    rows = overview.queue(records, views, limits, settings.weights, settings.placement, now, lately)
     held: dict[str, int] = {}
     for record in records:
         if record.state in HELD:

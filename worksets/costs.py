@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
@@ -16,6 +17,8 @@ MAX_USD: Final = 1_000_000.0
 MAX_HOURS: Final = 87_600.0
 """Ten years: as good as never."""
 WAITING_USD: Final = {Priority.URGENT: 10.0, Priority.NORMAL: 1.0, Priority.LOW: 0.1}
+RESULT_USD: Final = {Priority.URGENT: 1.0, Priority.NORMAL: 0.25, Priority.LOW: 0.125}
+"""docs/decisions.md has the figures from which they are taken."""
 
 
 class PlacementPolicy(Frozen):
@@ -41,11 +44,24 @@ class PlacementPolicy(Frozen):
     waiting_usd_per_hour: Mapping[Priority, Annotated[float, Field(ge=0, le=MAX_USD)]] = Field(
         WAITING_USD, description="what an hour's waiting of a workset is worth, by priority"
     )
+    result_usd_per_hour: Mapping[Priority, Annotated[float, Field(ge=0, le=MAX_USD)]] = Field(
+        RESULT_USD,
+        description="what a cluster may cost more for each hour that it is done earlier, by "
+        "priority; 0: the hours of a run have no price",
+    )
+    share_half_life_hours: float = Field(
+        24.0,
+        ge=0,
+        le=MAX_HOURS,
+        description="after so many hours what a customer was given counts half in its turn; 0: "
+        "only what it holds counts",
+    )
     aging_hours: float = Field(
-        48.0,
+        12.0,
         ge=0.01,
         le=MAX_HOURS,
-        description="after each so many hours a workset counts as one priority higher",
+        description="after so many hours of waiting a low workset counts as normal; after four "
+        "times as many, any counts as urgent",
     )
 
     def region_of(self, location: str) -> str:
@@ -56,23 +72,25 @@ class PlacementPolicy(Frozen):
     def waiting_usd(self, priority: Priority) -> float:
         return self.waiting_usd_per_hour.get(priority, WAITING_USD[priority])
 
+    def result_usd(self, priority: Priority) -> float:
+        return self.result_usd_per_hour.get(priority, RESULT_USD[priority])
+
 
 class Costs:
     """What worksets cost on some clusters under one policy.
 
     Run: vCPU-hours × the cluster's price of one. Transfer: GB of FASTQ × the price between
-    regions; 0 within a region, and where a region is not known.
+    regions; 0 within a region, and where a region is not known. Where they are weighed, an hour of
+    the run has the policy's price too: with v vCPUs that is price / v more for a vCPU-hour.
     """
 
     def __init__(self, fit: Fit, policy: PlacementPolicy) -> None:
         self.fit = fit
         self.policy = policy
-        # where each cluster has one price, the lowest bit of a set is the cheapest of it
-        self._one_price = all(
-            len({place.price_per_vcpu_hour for place in cluster.offers}) == 1
-            for cluster in fit.clusters
-        )
-        self._cheapest: dict[tuple[tuple[float, ...], int], float] = {}
+        self._cheapest: dict[tuple[int, int], float] = {}
+        self._with_time: dict[tuple[int, int, float], tuple[float, ...]] = {}
+        self._vcpus = [cluster.vcpus_per_workset for cluster in fit.clusters]
+        self._usual_vcpus = median(self._vcpus) if self._vcpus else 1
         self._regions = [cluster.region for cluster in fit.clusters]
         self._region_of: dict[str, str] = {}
         self._near: dict[str, int] = {}
@@ -100,21 +118,25 @@ class Costs:
         return self._near[region]
 
     def weighed(self, record: WorksetRecord, mask: int) -> dict[int, int]:
-        """For each cluster of `mask`: run + transfer, less the discount of a soft affinity.
+        """For each cluster of `mask`: run, its hours and transfer, less what a wish is worth.
 
         In millionths of a dollar, whole: see `worksets.slots`.
         """
-        found = {n: round((a + b) * 1e6) for n, (a, b) in self.usd(record, mask).items()}
+        hours, prices = record.estimates.vcpu_hours, self._prices(record)
+        found = {
+            n: round((hours * prices[n] + moved) * 1e6)
+            for n, (_, moved) in self.usd(record, mask).items()
+        }
         preferred = self.fit.bit.get(record.preferred_cluster, 0).bit_length() - 1
         if preferred in found:
             found[preferred] -= round(self.policy.affinity_discount_usd * 1e6)
         return found
 
     def lowest(self, record: WorksetRecord, mask: int) -> float:
-        """Run + transfer on the cheapest cluster of `mask`; infinite if it is empty."""
+        """The same on the cheapest cluster of `mask`, in dollars; infinite if it is empty."""
         moved = record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
         near = mask & self._within(self.region(record))
-        prices = self.fit.prices(record.estimates)
+        prices = self._prices(record)
         found = [
             record.estimates.vcpu_hours * self._least(prices, some) + transfer
             for some, transfer in ((near, 0.0), (mask & ~near, moved))
@@ -122,9 +144,34 @@ class Costs:
         ]
         return min(found, default=float("inf"))
 
+    def usual_hours(self, record: WorksetRecord) -> float:
+        """How long its run takes on the vCPUs that clusters have for a workset; 0: not known."""
+        needs = record.estimates
+        return needs.vcpu_hours / (needs.vcpus or self._usual_vcpus)
+
+    def later_h(self, record: WorksetRecord, there: int, here: int) -> float:
+        """Hours that its run takes longer on one cluster than on another."""
+        needs = record.estimates
+        hours = [needs.vcpu_hours / (needs.vcpus or self._vcpus[n]) for n in (there, here)]
+        return hours[0] - hours[1]
+
+    def _prices(self, record: WorksetRecord) -> tuple[float, ...]:
+        """US dollars a vCPU-hour on each cluster, that of the run's hours in it."""
+        prices, rate = self.fit.prices(record.estimates), self.policy.result_usd(record.priority)
+        if not rate:
+            return prices
+        # tuples that live as long as `fit` are told apart by their ids
+        key = id(prices), record.estimates.vcpus, rate
+        if key not in self._with_time:
+            vcpus = record.estimates.vcpus
+            self._with_time[key] = tuple(
+                price + rate / (vcpus or there)
+                for price, there in zip(prices, self._vcpus, strict=True)
+            )
+        return self._with_time[key]
+
     def _least(self, prices: tuple[float, ...], mask: int) -> float:
-        if self._one_price:
-            return prices[(mask & -mask).bit_length() - 1]
-        if (prices, mask) not in self._cheapest:
-            self._cheapest[prices, mask] = min(prices[n] for n in bits(mask))
-        return self._cheapest[prices, mask]
+        key = id(prices), mask
+        if key not in self._cheapest:
+            self._cheapest[key] = min(prices[n] for n in bits(mask))
+        return self._cheapest[key]

@@ -20,6 +20,7 @@ from worksets.capacity import ClusterView, Fit, Limits
 from worksets.costs import Costs, PlacementPolicy
 from worksets.placement import plan
 from worksets.record import HELD, State, WorksetRecord, scopes_of
+from worksets.shares import Shares
 
 MOMENTS: Final = 60
 """Times at which slots are given away anew, at the most."""
@@ -74,6 +75,7 @@ def forecast(
     customers: Mapping[str, float],
     policy: PlacementPolicy,
     now: datetime,
+    lately: Mapping[str, float] | None = None,
 ) -> dict[str, Expected]:
     """What is expected of the waiting worksets, `ready` and `retrying`, by their ids.
 
@@ -81,6 +83,8 @@ def forecast(
     the duration of none is known, only what starts at once is foretold.
     """
     held = list(held)
+    remembers = lately is not None
+    given = Shares(policy.share_half_life_hours if remembers else 0.0, lately, now)
     taken = {record.workset_id for record in held}
     # the lists may be of two moments: whoever is in both was taken between them
     waiting = [record for record in waiting if record.workset_id not in taken]
@@ -92,6 +96,8 @@ def forecast(
     heapq.heapify(later)
     counts: Counter[str] = Counter(scope for record in held for scope in record.scopes)
     running = {record.workset_id: record for record in held}
+    # what runs was given its hours up to now
+    at_work = {record.workset_id: (record.customer_id, now) for record in held}
     ends: list[tuple[datetime, str, str, frozenset[str]]] = []
     if usual_h is not None:
         ends = [
@@ -110,7 +116,15 @@ def forecast(
     while True:
         by_id = {record.workset_id: record for record in ready}
         for decision in plan(
-            ready, clusters, counts, limits, customers, policy, now, running=running.values()
+            ready,
+            clusters,
+            counts,
+            limits,
+            customers,
+            policy,
+            now,
+            running=running.values(),
+            lately=given.lately(now, at_work.values()),
         ):
             if decision.action != "start":
                 continue
@@ -125,6 +139,7 @@ def forecast(
             running[record.workset_id] = record.model_copy(
                 update={"cluster_name": decision.cluster_name}
             )
+            at_work[record.workset_id] = (record.customer_id, begins)
             if usual_h is not None:
                 end = expected.ends or begins + timedelta(hours=usual_h)
                 heapq.heappush(ends, (end, decision.cluster_name, record.workset_id, scopes))
@@ -141,6 +156,8 @@ def forecast(
         while ends and (over < at_once or ends[0][0] <= now):
             end, cluster, id_, scopes = heapq.heappop(ends)
             running.pop(id_, None)
+            customer, began = at_work.pop(id_)
+            given.add((customer, began, end))
             now, over = max(now, end), over + 1
             freed.setdefault(cluster, []).append(end)
             counts.subtract(scopes)

@@ -28,10 +28,12 @@ def queue(
     customers: Mapping[str, float],
     policy: PlacementPolicy,
     now: datetime,
+    lately: Mapping[str, float] | None = None,
 ) -> list[Row]:
     """A row for each workset that waits, in the order in which they should start.
 
-    `records`: all that is unfinished; of the first thousand that can start it is told when. Times
+    `records`: all that is unfinished; of the first thousand that can start it is told when.
+    `lately`: see `plan`. Times
     are ISO 8601 in UTC; `starts`, `ends`, `cluster` and `usd` are expected, and None where nothing
     is known. `waited_s`: seconds since it was found.
     """
@@ -46,10 +48,12 @@ def queue(
     )
     counts = Counter(scope for record in held for scope in record.scopes)
     delivered = [record for record in ready.values() if not record.awaits]
-    decisions = plan(delivered, clusters, counts, limits, customers, policy, now, running=held)
+    decisions = plan(
+        delivered, clusters, counts, limits, customers, policy, now, running=held, lately=lately
+    )
     can = [ready[d.workset_id] for d in decisions if d.action in ("start", "wait")]
     soon = [*can[:MOST_FORETOLD], *later[:MOST_FORETOLD]]
-    foreseen = forecast(soon, held, clusters, limits, customers, policy, now)
+    foreseen = forecast(soon, held, clusters, limits, customers, policy, now, lately)
     order = [
         *((ready[decision.workset_id], why(decision)) for decision in decisions),
         *((r, f"waits for its files: {r.awaits}") for r in ready.values() if r.awaits),

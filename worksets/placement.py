@@ -56,15 +56,18 @@ def plan(
     now: datetime,
     only: str = "",
     running: Iterable[WorksetRecord] = (),
+    lately: Mapping[str, float] | None = None,
 ) -> list[Decision]:
     """A decision for every ready workset, in the order in which they should start.
 
     `held` counts the holders of every scope (`global`, `cluster:NAME`, `customer:ID`);
     `customers` are those that the settings know, with the weight of each in sharing. `only` names
     the one cluster that may be taken; reasons tell of the others as they are. `running`: those that
-    take of a cluster's room already.
+    take of a cluster's room already. `lately`: hours that jobs of each customer have had, those
+    that run among them, as far as they are remembered (`worksets.shares`).
     """
-    return _Plan(clusters, held, limits, policy, only, running).decide(ready, customers, now)
+    cycle = _Plan(clusters, held, limits, policy, only, running)
+    return cycle.decide(ready, customers, now, lately or {})
 
 
 class _Plan:
@@ -130,7 +133,11 @@ class _Plan:
         return Slots(free, self.used)
 
     def decide(
-        self, ready: Iterable[WorksetRecord], customers: Mapping[str, float], now: datetime
+        self,
+        ready: Iterable[WorksetRecord],
+        customers: Mapping[str, float],
+        now: datetime,
+        lately: Mapping[str, float],
     ) -> list[Decision]:
         decisions: list[Decision] = []
         masks: dict[str, int] = {}
@@ -155,7 +162,10 @@ class _Plan:
                 return 0.0  # it cannot start now
             return self.costs.lowest(record, usable & self.open) - self.costs.lowest(record, usable)
 
-        turns = Turns(fitting, self.counts, customers, self.costs.policy, now, premium)
+        turns = Turns(
+            fitting, self.counts, customers, self.costs.policy, now, premium, lately,
+            self.costs.usual_hours, self._slots_of_all(),
+        )  # fmt: skip
         order: list[tuple[WorksetRecord, bool]] = []
         started: list[WorksetRecord] = []
         for record in turns:
@@ -181,6 +191,12 @@ class _Plan:
                 decisions.append(Decision(id_, "wait", reason, held_back=bool(back)))
         return decisions
 
+    def _slots_of_all(self) -> int:
+        """Worksets that may run together at the most, on all clusters that take any now."""
+        clusters = zip(self.fit.clusters, self.total, strict=True)
+        there = sum(total for cluster, total in clusters if not cluster.unavailable)
+        return min(there, self.limits["global"])
+
     def _starts(self, record: WorksetRecord, mask: int) -> bool:
         mask &= self.open & ~self.slots.full_for_good
         if not mask or self._at_limit(record):
@@ -190,8 +206,8 @@ class _Plan:
         self.counts["global"] += 1
         self.counts[f"customer:{record.customer_id}"] += 1
         if budget := self.budgets.get(record.customer_id):
-            begun = budget.begun(self.costs.lowest(record, mask))
-            self.budgets[record.customer_id] = begun
+            usd = min(map(sum, self.costs.usd(record, mask).values()))
+            self.budgets[record.customer_id] = budget.begun(usd)
         return True
 
     def _added(self, record: WorksetRecord, mask: int) -> bool:
@@ -277,8 +293,11 @@ class _Plan:
                 other = min(usd, key=lambda o: sum(usd[o]))
                 there = f"{self.fit.clusters[other].name} would cost {money(sum(usd[other]))}"
                 saved, wish = run + transfer - sum(usd[other]), self._wish(record, n)
+                later = self.costs.later_h(record, other, n)
                 if wish and 0 < saved <= wish:
                     there += f", and the wish is worth {money(wish)}"
+                elif 0 < saved <= later * self.costs.policy.result_usd(record.priority):
+                    there += f" and take {later:.3g} h longer"
                 elif saved > 0:
                     there += f", but {self._state(other)}"
                 why.append(there)

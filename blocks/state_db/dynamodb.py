@@ -43,6 +43,7 @@ from blocks.state_db.dynamodb_items import (
     Item,
     counted_in,
     counts_of,
+    ended_before,
     ended_in,
     ended_item,
     key_of,
@@ -124,6 +125,7 @@ class DynamoDBStateDB(DynamoDBCalls):
             item["sk"]["S"]
             for month in months(since or FIRST, now)
             for item in self._collection(ended_in(month))
+            if since is None or not ended_before(item, since)
         }
         # one may have been begun anew since
         return [

@@ -78,8 +78,18 @@ def ended_in(month: datetime) -> str:
 
 
 def ended_item(record: WorksetRecord) -> Item:
-    month = ended_in(record.updated_at.astimezone(UTC))
-    return {"pk": {"S": month}, "sk": {"S": record.workset_id}}
+    at = record.updated_at.astimezone(UTC)
+    return {
+        "pk": {"S": ended_in(at)},
+        "sk": {"S": record.workset_id},
+        "at": {"S": at.isoformat(timespec="seconds")},
+    }
+
+
+def ended_before(item: Item, since: datetime) -> bool:
+    """Whether it says that its workset has ended before that; one of release 0.2 says nothing."""
+    at = item.get("at")
+    return at is not None and at["S"] < since.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def months(since: datetime, until: datetime) -> Iterator[datetime]:

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +19,14 @@ from worksets.errors import ConfigurationError, TransientError
 from worksets.record import FINAL, UNFINISHED, State, WorksetRecord
 
 _ACTIVE: Final = tuple(sorted(state.value for state in UNFINISHED | {State.FAILED}))
+_ENDED: Final = tuple(sorted(state.value for state in FINAL - {State.FAILED}))
+_ENDED_AT: Final = (
+    "CASE WHEN json_valid(record) THEN json_extract(record, '$.updated_at') ELSE '9' END"
+)
+"""When a record was written last, to be compared as text; one that cannot be read is the newest."""
 
-# Finished worksets are in no index but their key: a poll costs the same however many there are.
+# Finished worksets are in the index of their end alone: a poll costs the same, however many there
+# are.
 # Terms joined by OR: SQLite uses no index for `state = 'ready'` whose condition is `state IN (…)`.
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS worksets (
@@ -33,6 +39,8 @@ CREATE TABLE IF NOT EXISTS worksets (
 DROP INDEX IF EXISTS active;
 CREATE INDEX IF NOT EXISTS open ON worksets (state)
     WHERE {" OR ".join(f"state = '{state}'" for state in _ACTIVE)};
+CREATE INDEX IF NOT EXISTS ended ON worksets ({_ENDED_AT})
+    WHERE {" OR ".join(f"state = '{state}'" for state in _ENDED)};
 CREATE TABLE IF NOT EXISTS holders (
     scope      TEXT NOT NULL,
     workset_id TEXT NOT NULL,
@@ -50,6 +58,11 @@ CREATE TABLE IF NOT EXISTS leases (
     expires_at TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+
+_ENDED_SINCE: Final = tuple(
+    f"SELECT workset_id, record FROM worksets WHERE state = '{state}' AND {_ENDED_AT} >= ?"
+    for state in _ENDED
+)
 
 
 class SQLiteStateDB(WorksetStateDB, StrictBlock):
@@ -184,7 +197,11 @@ class SQLiteStateDB(WorksetStateDB, StrictBlock):
         return self._readable(rows)
 
     def _ended(self, since: datetime | None, now: datetime) -> list[WorksetRecord]:
-        found = self._select(tuple(FINAL - {State.FAILED}))
+        # in the text of a record a time is to be compared up to its second
+        second = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S") if since else ""
+        with self._transaction("DEFERRED") as db:
+            rows = [row for query in _ENDED_SINCE for row in db.execute(query, (second,))]
+        found = self._readable(rows)
         return [
             record
             for record in found

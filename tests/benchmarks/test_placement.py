@@ -126,3 +126,20 @@ def test_showing_the_plan_only_what_can_start_changes_nothing(tmp_path, monkeypa
 
     assert replay.replay(worksets, places, All) == few
     assert few["wait_p95_s"]["low"] > 3600, "too little waiting to compare anything"
+
+
+@pytest.mark.parametrize("seed", [0, 3, 8])
+def test_no_worse_than_daylilys_rule_in_anything_and_fair_in_time(tmp_path, seed):
+    """An overloaded day: dollars, the last end, the slow results, and hours by customer."""
+    trace, clusters = HERE / "example_trace.csv", HERE / "example_clusters.yaml"
+    if seed:
+        trace, clusters = tmp_path / "t.csv", tmp_path / "c.yaml"
+        generate(trace, clusters, 1000, seed)
+    found = compare(trace, clusters)
+    plan, rule = (found["policies"][name] for name in ("plan", "daylily_rule"))
+    assert plan["cost_usd"] <= rule["cost_usd"]
+    assert plan["makespan_s"] <= rule["makespan_s"]
+    slow = found["turnaround_s"]
+    assert slow["plan"]["p95"] <= slow["daylily_rule"]["p95"]
+    assert plan["jain"] >= 0.95
+    assert plan["wait_p95_s"]["urgent"] <= 1800, "what is urgent waits for no backlog"

@@ -14,6 +14,7 @@ import host.opening
 from blocks.clusters import ClusterWatch, SlurmCluster
 from blocks.clusters.slurm.transport import LocalTransport, Result
 from host.budgets import Budgets
+from host.lately import Lately
 from host.threads import LooseThreads
 from tasks.cancel import stop_job
 from tasks.dispatch import dispatch
@@ -99,6 +100,7 @@ def here(monkeypatch):
         outbox=SimpleNamespace(tell=lambda _: None),
     )  # fmt: skip
     found.budgets = Budgets(found)
+    found.lately = Lately(found)
     monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))
     return found
 

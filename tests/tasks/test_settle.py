@@ -13,6 +13,7 @@ from prefect.exceptions import PrefectException
 import host.opening
 from blocks.state_db import SQLiteStateDB
 from host.budgets import Budgets
+from host.lately import Lately
 from tasks.settle import Progress, settle, settle_error
 from worksets.capacity import ClusterView
 from worksets.config import ProcessorConfig
@@ -45,6 +46,7 @@ def here(tmp_path, monkeypatch):
         asks_of=lambda _: Asks("a", "b"),
     )  # fmt: skip
     found.budgets = Budgets(found)
+    found.lately = Lately(found)
     monkeypatch.setattr(host.opening, "_current", SimpleNamespace(get=lambda: found))
     return found
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.worksets.test_requests import needs
 from worksets.capacity import ClusterView, Fit, misfit
 from worksets.costs import Costs, PlacementPolicy
-from worksets.record import Estimates, WorksetRecord
+from worksets.record import Estimates, Priority, WorksetRecord
 from worksets.requests import Ceiling, JobRequest, first_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -80,7 +80,7 @@ def test_its_price_is_that_of_the_cheapest_place_that_takes_it(clusters, estimat
             assert cluster.price_of(estimates) == least[cluster.name]
         assert cluster.vcpus_of(estimates) == (estimates.vcpus or cluster.vcpus_per_workset)
     if least:
-        costs = Costs(fit, PlacementPolicy())
+        costs = Costs(fit, PlacementPolicy(result_usd_per_hour=dict.fromkeys(Priority, 0.0)))
         assert costs.lowest(record, fit.mask(record)) == hours * min(least.values())
 
 

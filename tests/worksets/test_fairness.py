@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from statistics import mean, median
 
 import pytest
 from hypothesis import given, settings
@@ -112,6 +113,20 @@ def queues(draw):
     ]  # fmt: skip
 
 
+def going_first(ready, held, weights, slots):
+    """Those that count as normal if they are low, or go before others of their priority."""
+    customers = {record.customer_id for record in ready}
+    served = {name: held[f"customer:{name}"] / weights[name] for name in customers}
+    behind = {name for name in customers if mean(served.values()) - served[name] >= 1}
+    lengths = [r.estimates.vcpu_hours for r in ready if r.estimates.vcpu_hours]
+    last = max(1.5 * sum(lengths) / slots, 2 * median(lengths or [0]))
+    return {
+        r.workset_id
+        for r in ready
+        if r.customer_id in behind or (lengths and r.estimates.vcpu_hours >= last)
+    }
+
+
 @given(queues(), st.integers(1, 8), st.integers(0, 6), st.data())
 def test_turns_by_priority_then_service_then_age(ready, slots, already, data):
     clusters = [
@@ -125,13 +140,21 @@ def test_turns_by_priority_then_service_then_age(ready, slots, already, data):
     for _ in range(already):
         held.update(scopes_of("b", data.draw(st.sampled_from(CUSTOMERS))))
     records = {r.workset_id: r for r in ready}
-    decisions = plan(ready, clusters, held, limits, weights, PlacementPolicy(), NOW)
+    policy = PlacementPolicy(aging_hours=48)
+    decisions = plan(ready, clusters, held, limits, weights, policy, NOW)
+    first = going_first(ready, held, weights, slots + 7)
     served = {name: held[f"customer:{name}"] for name in CUSTOMERS}
     left = dict(records)
     for started in (records[d.workset_id] for d in decisions if d.action == "start"):
         del left[started.workset_id]
         for other in left.values():
             if served[other.customer_id] >= caps.get(other.customer_id, 100):
+                continue
+            if started.workset_id in first:
+                rank = min(started.priority.rank, Priority.NORMAL.rank)
+                assert rank <= other.priority.rank, "priority inversion"
+                continue
+            if other.workset_id in first:
                 continue
             assert started.priority.rank <= other.priority.rank, "priority inversion"
             if started.priority is other.priority and started.customer_id != other.customer_id:
@@ -142,7 +165,7 @@ def test_turns_by_priority_then_service_then_age(ready, slots, already, data):
         served[started.customer_id] += 1
 
 
-def start_order(*ready, held=None, policy=None, slots=1, price=0.0):
+def start_order(*ready, held=None, policy=None, slots=1, price=0.0, lately=None):
     clusters = [
         ClusterView(name="c", max_concurrent_worksets=slots, price_per_vcpu_hour=price),
         ClusterView(name="cheap", max_concurrent_worksets=1),
@@ -150,25 +173,71 @@ def start_order(*ready, held=None, policy=None, slots=1, price=0.0):
     held = {"cluster:cheap": 1, **(held or {})}
     limits = Limits(max_worksets=100, clusters={"c": slots, "cheap": 1})
     weights = dict.fromkeys(CUSTOMERS, 1.0)
-    decisions = plan(ready, clusters, held, limits, weights, policy or PlacementPolicy(), NOW)
+    decisions = plan(
+        ready, clusters, held, limits, weights, policy or PlacementPolicy(), NOW, lately=lately
+    )
     return [d.workset_id for d in decisions]
 
 
 def test_priorities_age():
-    aged = workset("aged", "acme", Priority.LOW, at=NOW - timedelta(hours=97))
-    young = workset("young", "acme", Priority.LOW, at=NOW - timedelta(hours=95))
+    aged = workset("aged", "acme", Priority.LOW, at=NOW - timedelta(hours=4 * 48 + 1))
+    young = workset("young", "acme", Priority.LOW, at=NOW - timedelta(hours=4 * 48 - 1))
     urgent = workset("urgent", "acme", Priority.URGENT, at=NOW)
-    assert start_order(aged, young, urgent) == ["aged", "urgent", "young"]
-    ranks = [effective_rank(Priority.LOW, hours, PlacementPolicy()) for hours in (0, 48, 96, 999)]
-    assert ranks == [2, 1, 0, 0]
+    policy = PlacementPolicy(aging_hours=48)
+    assert start_order(aged, young, urgent, policy=policy) == ["aged", "urgent", "young"]
+    ranks = [effective_rank(Priority.LOW, hours, policy) for hours in (0, 48, 191, 192)]
+    assert ranks == [2, 1, 1, 0]
+    ranks = [effective_rank(Priority.NORMAL, hours, policy) for hours in (0, 191, 192)]
+    assert ranks == [1, 1, 0]
 
 
 def test_long_waiting_outweighs_what_the_customer_holds():
     held = {"customer:acme": 2}
-    old = workset("old", "acme", Priority.NORMAL, at=NOW - timedelta(hours=3 * 48))
+    old = workset("old", "acme", Priority.NORMAL, at=NOW - timedelta(hours=4 * 48))
     new = workset("new", "borealis", Priority.URGENT)
-    assert start_order(old, new, held=held) == ["old", "new"]
-    assert start_order(old, new, held={"customer:acme": 4}) == ["new", "old"]
+    policy = PlacementPolicy(aging_hours=48)
+    assert start_order(old, new, held=held, policy=policy) == ["old", "new"]
+    assert start_order(old, new, held={"customer:acme": 5}, policy=policy) == ["new", "old"]
+
+
+def test_the_low_ones_of_a_customer_that_is_behind_count_as_normal_and_never_as_urgent():
+    mine = workset("mine", "borealis", Priority.LOW)
+    theirs = workset("theirs", "acme", Priority.NORMAL, at=NOW - timedelta(hours=1))
+    held = {"customer:acme": 2}
+    assert start_order(mine, theirs, held=held) == ["mine", "theirs"]
+    assert start_order(mine, theirs) == ["theirs", "mine"]
+    assert start_order(mine, theirs, held={"customer:acme": 1}) == ["theirs", "mine"]
+    urgent = workset("urgent", "acme", Priority.URGENT)
+    assert start_order(mine, urgent, held={"customer:acme": 9}) == ["urgent", "mine"]
+    own = workset("own", "borealis", Priority.NORMAL)
+    assert start_order(mine, own, theirs, held=held) == ["own", "mine", "theirs"]
+
+
+def test_what_was_given_lately_counts_as_what_is_held():
+    """Ten jobs' hours of acme: borealis comes first, although it came last."""
+    old = workset("old", "acme", Priority.NORMAL, at=NOW - timedelta(hours=5), usd=2e6)
+    new = workset("new", "borealis", Priority.NORMAL, usd=2e6)
+    assert start_order(old, new) == ["old", "new"]
+    assert start_order(old, new, lately={"acme": 20.0}) == ["new", "old"]
+    # less than one usual job, of two hours here, sets nobody apart
+    assert start_order(old, new, lately={"acme": 1.9}) == ["old", "new"]
+    assert start_order(old, new, lately={"acme": 2.1}) == ["new", "old"]
+
+
+def test_what_would_be_the_last_to_end_goes_first():
+    few = [
+        workset(f"w{n}", "acme", Priority.NORMAL, at=NOW - timedelta(hours=1), usd=1e6)
+        for n in range(12)
+    ]
+    day = workset("day", "borealis", Priority.LOW, usd=24e6)
+    assert start_order(*few, day, slots=10)[0] == "day"
+    # where much waits for each slot, it may wait too
+    assert start_order(*few, day, slots=1)[0] == "w0"
+    # of two that wait none is an outlier
+    pair = workset("short", "acme", Priority.NORMAL, usd=1e6)
+    assert start_order(pair, day, slots=1)[0] == "short"
+    urgent = workset("urgent", "acme", Priority.URGENT, usd=1e6)
+    assert start_order(*few, day, urgent, slots=10)[0] == "urgent"
 
 
 @pytest.mark.parametrize(("price", "first"), [(0.0, "large"), (1.0, "large"), (3.0, "small")])

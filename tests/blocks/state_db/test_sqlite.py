@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from blocks.state_db import SQLiteStateDB
+from blocks.state_db.sqlite import _ENDED_SINCE
 from worksets.errors import ConfigurationError, TransientError
 from worksets.record import OPEN
 from worksets.registration import new_record
@@ -65,6 +66,9 @@ def test_what_is_open_is_found_without_a_look_at_what_has_finished(tmp_path):
             query = f"SELECT workset_id, record FROM worksets WHERE state = '{state.value}'"
             [(*_, how)] = raw.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
             assert how.startswith("SEARCH worksets USING INDEX open"), how
+        for query in _ENDED_SINCE:
+            [(*_, how)] = raw.execute(f"EXPLAIN QUERY PLAN {query}", ("2026",)).fetchall()
+            assert how.startswith("SEARCH worksets USING INDEX ended"), how
         names = raw.execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall()
     raw.close()
     assert ("open",) in names and ("active",) not in names
