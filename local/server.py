@@ -40,7 +40,7 @@ BATCHES: Final = {
     )
 }  # fmt: skip
 """What Prefect's server writes together, a second late at most; by itself it writes one by one. It
-takes a fifth of the server's CPU away: see docs/performance.md."""
+takes a third of the server's CPU away (`python -m benchmarks.bare`)."""
 
 
 @dataclass(frozen=True)
