@@ -148,9 +148,9 @@ def _queue(site: Site) -> tuple[list[overview.Row], overview.Row]:
     records, views, now = site.db.list_worksets(UNFINISHED), site.views_of_now(), site.db.now()
     settings = site.settings
     limits = site.limits(views).model_copy(update={"budgets": site.budgets(views)})
-    lately = site.lately(now)
+    past = site.past(now)
     policy = settings.placement
-    rows = overview.queue(records, views, limits, settings.weights, policy, now, lately)
+    rows = overview.queue(records, views, limits, settings.weights, policy, now, *past)
     return rows, overview.depth(records, now)
 
 

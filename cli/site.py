@@ -51,17 +51,15 @@ class Site:
         known = ", ".join(sorted(c.cluster_name for c in self.clusters)) or "none"
         raise ConfigurationError(f"there is no cluster {name!r} in {self.name}; there are {known}")
 
-    def lately(self, now: datetime) -> dict[str, float]:
-        """What customers were given lately, as a poller that begins now would see it."""
+    def past(self, now: datetime) -> tuple[dict[str, float], list[WorksetRecord]]:
+        """What customers were given lately, and what may have come in the last hours."""
         half_life_h = self.settings.placement.share_half_life_hours
         given = Shares(half_life_h)
-        if not half_life_h:
-            return {}
         records = self.db.with_work_since(since(now, half_life_h))
         for record in records:
             for _, job in jobs_of(record):
                 given.add(job)
-        return given.lately(now, running(records))
+        return given.lately(now, running(records)), records
 
     def health(self) -> Mapping[str, Health]:
         return self.db.clusters_health()

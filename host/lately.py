@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from worksets.forecast import EXPECTED_H
 from worksets.record import WorksetRecord
 from worksets.shares import Shares, jobs_of, running, since
 
@@ -32,6 +33,7 @@ class Lately:
         self._read_at: datetime | None = None
         self._counted: dict[str, tuple[int, datetime]] = {}
         """Of each workset: its last attempt that is counted, and when it was."""
+        self._recent: dict[str, WorksetRecord] = {}
 
     async def hours(self, held: Iterable[WorksetRecord]) -> dict[str, float]:
         """Of each customer; `held`: the worksets whose jobs may run now."""
@@ -46,13 +48,27 @@ class Lately:
                 self.count(record)
             self._read_at = now
             self._counted = {i: one for i, one in self._counted.items() if now - one[1] < KNOWN}
+        self._recent = {i: r for i, r in self._recent.items() if _is_recent(r, now)}
         runs = [r for r in held if r.attempt > self._counted.get(r.workset_id, (0, now))[0]]
         return self._shares.lately(now, running(runs))
 
+    def came(self, unfinished: Iterable[WorksetRecord]) -> list[WorksetRecord]:
+        """What was found in the last hours: of these, and of what has ended since then."""
+        now = self._here.db.now()
+        found = self._recent | {record.workset_id: record for record in unfinished}
+        return [record for record in found.values() if _is_recent(record, now)]
+
     def count(self, record: WorksetRecord) -> None:
         """Count the attempts of a record that have ended; each once."""
+        if _is_recent(record, self._here.db.now()):
+            kept = record.model_copy(update={"history": (), "step_runs": ()})
+            self._recent[record.workset_id] = kept
         last = self._counted.get(record.workset_id, (0, None))[0]
         for attempt, job in jobs_of(record):
             if attempt > last:
                 self._shares.add(job)
                 self._counted[record.workset_id] = (attempt, self._here.db.now())
+
+
+def _is_recent(record: WorksetRecord, now: datetime) -> bool:
+    return record.created_at > now - timedelta(hours=EXPECTED_H)

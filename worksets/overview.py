@@ -29,13 +29,14 @@ def queue(
     policy: PlacementPolicy,
     now: datetime,
     lately: Mapping[str, float] | None = None,
+    came: Iterable[WorksetRecord] = (),
 ) -> list[Row]:
     """A row for each workset that waits, in the order in which they should start.
 
     `records`: all that is unfinished; of the first thousand that can start it is told when.
-    `lately`: see `plan`. Times
-    are ISO 8601 in UTC; `starts`, `ends`, `cluster` and `usd` are expected, and None where nothing
-    is known. `waited_s`: seconds since it was found.
+    `lately`, `came`: see `plan` and `forecast`. Times are ISO 8601 in UTC; `starts`, `ends`,
+    `cluster` and `usd` are expected, and None where nothing is known; nine of ten start no more
+    than `give_or_take_s` earlier or later. `waited_s`: seconds since it was found.
     """
     records = list(records)
     held = [record for record in records if record.state in HELD]
@@ -53,7 +54,7 @@ def queue(
     )
     can = [ready[d.workset_id] for d in decisions if d.action in ("start", "wait")]
     soon = [*can[:MOST_FORETOLD], *later[:MOST_FORETOLD]]
-    foreseen = forecast(soon, held, clusters, limits, customers, policy, now, lately)
+    foreseen = forecast(soon, held, clusters, limits, customers, policy, now, lately, came)
     order = [
         *((ready[decision.workset_id], why(decision)) for decision in decisions),
         *((r, f"waits for its files: {r.awaits}") for r in ready.values() if r.awaits),
@@ -90,6 +91,7 @@ def _row(
         "why": line(reason, 400),
         "cluster": expected.cluster_name if expected else None,
         "starts": _iso(expected.starts) if expected else None,
+        "give_or_take_s": round(expected.sure.total_seconds()) if expected else None,
         "ends": _iso(expected.ends) if expected else None,
         "usd": None if expected is None or expected.usd is None else round(expected.usd, 2),
         "waited_s": round((now - record.created_at).total_seconds()),

@@ -82,8 +82,9 @@ def queue_page(
         return "\n\n".join(parts)
     parts.append(
         "In the order in which they start. Times and dollars are expected: by the plan, and by the "
-        "durations that the settings' tables say, corrected by what finished worksets took. What "
-        "comes in between and has its turn first makes them later."
+        "durations that the settings' tables say, corrected by what finished worksets took. As "
+        "much is expected to come as has come in the last hours. Nine of ten start no more than "
+        "what is given or taken earlier or later."
     )
     body = [
         [
@@ -92,12 +93,14 @@ def queue_page(
             _clock(row["starts"], now),
             _clock(row["ends"], now),
             None if row["usd"] is None else money(row["usd"]),
+            length(row["give_or_take_s"]),
             *(row[key] for key in ("why", "customer", "priority", "cluster")),
         ]
         for row in rows[:MAX_ROWS]
     ]
     # what people look for first: a page is narrow, and the rest of a wide table lies out of sight
-    columns = ["", "workset", "starts", "ends", "cost", "why", "customer", "priority", "cluster"]
+    columns = ["", "workset", "starts", "ends", "cost", "give or take"]
+    columns += ["why", "customer", "priority", "cluster"]
     parts.append(table(columns, body))
     if len(rows) > MAX_ROWS:
         parts.append(f"And {len(rows) - MAX_ROWS} more.")

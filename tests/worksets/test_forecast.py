@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from worksets import overview
 from worksets.capacity import ClusterView, Limits
 from worksets.costs import PlacementPolicy
-from worksets.forecast import MOMENTS, OVERDUE, forecast, last_end
+from worksets.forecast import MOMENTS, OVERDUE, SURE, forecast, last_end
 from worksets.placement import plan
 from worksets.record import Estimates, HistoryEntry, Priority, State, WorksetRecord
 
@@ -159,3 +159,24 @@ def test_one_that_was_read_twice_at_two_moments_is_held():
     assert set(found) == {workset(2, 1.0).workset_id}
     rows = overview.queue([ready, workset(2, 1.0), locked], *given)
     assert [row["workset"] for row in rows] == [workset(2, 1.0).workset_id]
+
+
+def test_as_much_is_expected_to_come_as_has_come():
+    """A low workset waits behind normal ones that are not there yet; nobody is told of those."""
+    view = ClusterView(name="a", max_concurrent_worksets=1, vcpus_per_workset=1)
+    came = [
+        workset(n, 1.0).model_copy(update={"created_at": at(-3 + 0.5 * n), "state": State.COMPLETE})
+        for n in range(1, 5)
+    ]
+    low = workset(9, 1.0).model_copy(update={"priority": Priority.LOW})
+    runs = running(8, 1.0, NOW)
+    limits = Limits(max_worksets=9, clusters={"a": 1})
+    given = ([low], [runs], [view], limits, {"acme": 1.0}, POLICY, NOW)
+    assert forecast(*given)["w9"].starts == at(1)
+    found = forecast(*given, came=came)
+    # they come at 0.5, 1.0, 1.5 and 2.0 h, one after the other on the one slot
+    assert set(found) == {"w9"} and found["w9"].starts == at(5)
+    assert found["w9"].sure == timedelta(hours=5 * SURE)
+    # of what came before that nothing is expected
+    old = [record.model_copy(update={"created_at": at(-4)}) for record in came]
+    assert forecast(*given, came=old)["w9"].starts == at(1)

@@ -145,7 +145,7 @@ def test_the_queue_has_clusters_waiting_and_what_is_expected():
     assert depth["by_state"] == {"in_progress": 1, "ready": 2}
     assert depth["oldest_wait_s"] == 3600
     page = queue_page(rows, depth, there, NOW, "paused")
-    assert "**paused**" in page and "| 1 | w1 | 13:00:00 | 15:00:00 | $4.00 |" in page
+    assert "**paused**" in page and "| 1 | w1 | 13:00:00 | 15:00:00 | $4.00 | 18 min |" in page
     assert "| a | 1 | 1 | yes | – | 12:00:00 |" in page and "| acme | urgent |" in page
     late = [{**rows[0], "starts": "2026-01-02T01:00:00+00:00"}]
     assert "| 02 Jan 01:00 |" in queue_page(late, depth, there, NOW)
