@@ -35,7 +35,7 @@ the benchmarks, of which nobody knows more, forecasts are off by half without it
 MOST_EXPECTED: Final = 300
 """Worksets that are expected, the first ones."""
 SURE: Final = 0.3
-"""Nine of ten start so near to what is foretold, as a part of the wait that is left: see
+"""Three of four start so near to what is foretold, as a part of the wait that is left: see
 `python -m benchmarks.forecasts`, which says how many do."""
 _EXPECTED: Final = "expected after "
 
@@ -47,7 +47,7 @@ NEVER: Final = datetime.min.replace(tzinfo=UTC)
 class Expected:
     """What is expected of one workset. `ends` and `usd` are None where nothing is known of it.
 
-    `sure`: how much earlier or later it may start, nine times of ten.
+    `sure`: how much earlier or later it may start, three times of four.
     """
 
     workset_id: str

@@ -35,7 +35,7 @@ def queue(
 
     `records`: all that is unfinished; of the first thousand that can start it is told when.
     `lately`, `came`: see `plan` and `forecast`. Times are ISO 8601 in UTC; `starts`, `ends`,
-    `cluster` and `usd` are expected, and None where nothing is known; nine of ten start no more
+    `cluster` and `usd` are expected, and None where nothing is known; three of four start no more
     than `give_or_take_s` earlier or later. `waited_s`: seconds since it was found.
     """
     records = list(records)

@@ -83,7 +83,7 @@ def queue_page(
     parts.append(
         "In the order in which they start. Times and dollars are expected: by the plan, and by the "
         "durations that the settings' tables say, corrected by what finished worksets took. As "
-        "much is expected to come as has come in the last hours. Nine of ten start no more than "
+        "much is expected to come as has come in the last hours. Three of four start no more than "
         "what is given or taken earlier or later."
     )
     body = [
