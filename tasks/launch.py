@@ -352,6 +352,7 @@ class Launcher:
         """
         self.discovery.stop()
         self._cleaner.stop()
+        self.here.lately.stop()
         children = [*self._children.values(), *self._stopping.values(), *self._asked_for]
         for child in children:
             child.cancel()

@@ -190,15 +190,17 @@ def forecast(
 def _expected(came: Iterable[WorksetRecord], now: datetime) -> list[WorksetRecord]:
     """What is expected to come: what has come, as many hours later."""
     past = timedelta(hours=EXPECTED_H)
-    recent = sorted((r.created_at, r.workset_id, r) for r in came if r.created_at > now - past)
+    # who was read at two moments may be there twice
+    recent = {record.workset_id: record for record in came if record.created_at > now - past}
+    first = sorted((record.created_at, id_) for id_, record in recent.items())
     return [
-        record.model_copy(
+        recent[id_].model_copy(
             update={
                 "workset_id": f"{_EXPECTED}{id_}", "created_at": at + past, "state": State.READY,
                 "retry_after": at + past, "completed_steps": (), "job_ended": True,
             }
         )
-        for at, id_, record in recent[:MOST_EXPECTED]
+        for at, id_ in first[:MOST_EXPECTED]
     ]  # fmt: skip
 
 

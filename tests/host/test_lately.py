@@ -1,14 +1,18 @@
 """What each customer was given lately, as a process reads it and counts what it ends itself."""
 
+import asyncio
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from blocks.settings import WorksetSettings
 from blocks.state_db import SQLiteStateDB
-from host import Host
+from host import Host, lately
 from host.lately import EVERY
 from worksets.config import ProcessorConfig
+from worksets.errors import TransientError
 from worksets.record import HistoryEntry, State, Step, StepRun, WorksetRecord
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -19,12 +23,15 @@ class Counted(SQLiteStateDB):
 
     _at = NOW
     _reads = 0
+    _trouble = None
 
     def _now(self):
         return self._at
 
     def with_work_since(self, since=None):
         self._reads += 1
+        if self._trouble is not None:
+            self._trouble()
         return super().with_work_since(since)
 
 
@@ -84,3 +91,44 @@ async def test_without_a_half_life_nothing_is_read(here):
     here.settings = here.settings.model_copy(update={"placement": policy})
     assert await here.lately.hours([]) == {}
     assert here.db._reads == 1
+
+
+async def test_a_dead_letter_is_counted_once_however_long_it_lies_there(here):
+    here.db.copy_in(ended("w", "acme", 2).model_copy(update={"state": State.FAILED}))
+    for _ in range(60):
+        assert (await here.lately.hours([]))["acme"] == pytest.approx(2, rel=1e-2)
+        here.db._at += EVERY
+    assert here.db._reads == 60
+
+
+async def test_a_workset_that_takes_over_the_name_of_another_counts_by_itself(here):
+    assert await here.lately.hours([]) == {}
+    here.lately.count(ended("w", "acme", 2, attempts=3).model_copy(update={"uid": "i-1"}))
+    here.lately.count(ended("w", "acme", 5).model_copy(update={"uid": "i-2"}))
+    assert (await here.lately.hours([]))["acme"] == pytest.approx(11, rel=1e-3)
+
+
+async def test_nothing_waits_for_a_read_that_hangs(here, monkeypatch):
+    monkeypatch.setattr(lately, "WAIT_S", 0.05)
+    goes_on = threading.Event()
+    here.db._trouble = goes_on.wait
+    here.db.copy_in(ended("w", "acme", 2))
+    began = time.monotonic()
+    assert await here.lately.hours([]) == {} and await here.lately.hours([]) == {}
+    assert time.monotonic() - began < 5 and here.db._reads == 1
+    goes_on.set()
+    await asyncio.wait_for(here.lately._reading, 5)
+    found = await here.lately.hours([])
+    assert found["acme"] == pytest.approx(2, rel=1e-3)
+
+
+async def test_a_read_that_fails_is_told_and_tried_again(here, caplog):
+    def away():
+        raise TransientError("the state DB is away")
+
+    here.db._trouble = away
+    here.db.copy_in(ended("w", "acme", 2))
+    assert await here.lately.hours([]) == {}
+    assert "the state DB is away; turns go by what is known" in caplog.text
+    here.db._trouble = None
+    assert (await here.lately.hours([]))["acme"] == pytest.approx(2, rel=1e-3)

@@ -173,7 +173,7 @@ def test_as_much_is_expected_to_come_as_has_come():
     limits = Limits(max_worksets=9, clusters={"a": 1})
     given = ([low], [runs], [view], limits, {"acme": 1.0}, POLICY, NOW)
     assert forecast(*given)["w9"].starts == at(1)
-    found = forecast(*given, came=came)
+    found = forecast(*given, came=[*came, came[0]])
     # they come at 0.5, 1.0, 1.5 and 2.0 h, one after the other on the one slot
     assert set(found) == {"w9"} and found["w9"].starts == at(5)
     assert found["w9"].sure == timedelta(hours=5 * SURE)
