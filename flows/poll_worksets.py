@@ -62,7 +62,7 @@ async def poll_worksets(
             if launcher.poll.is_there:
                 await launcher.poll.look_now()
                 return {"cycles": 1, "started": launcher.started - before}
-            async with launcher.polling(tell_of_every_look=stop.bounded):
+            async with launcher.polling(stop):
                 ran = await _cycles(here, launcher, stop)
                 await rename_poll(launcher.started - before)
         if ran.error is not None:

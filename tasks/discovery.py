@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final
 
 from host import Host
+from host.following import Following
 from host.places import Place
 from tasks.deliveries import look_at_delivery
 from tasks.discover import discover, in_time
@@ -20,6 +22,8 @@ from worksets.record import WorksetRecord
 
 LOOK_S: Final = 30.0
 """Seconds for which a poll with an end waits for a look at a watched place."""
+APART: Final = 5
+"""A place that tells of news is left alone for so many times as long as the look at it took."""
 
 
 class Discovery:
@@ -42,6 +46,15 @@ class Discovery:
         self.tell_of_every_look = False
         """Whether a look that has found nothing wakes, too: a poll with an end waits for it."""
         self._seen: dict[str, dict[str, Look]] = {}
+        self._context = Context()
+        """That of the poll that cycles; a place that tells of news has none."""
+        self._following: Following | None = None
+        self._told: set[str] = set()
+        """Places that have told of news and are to be looked at for it."""
+        self._apart: dict[str, float] = {}
+        """When each place may be looked at again for what it tells (loop time, s)."""
+        self.follows = False
+        """Whether places are looked at as soon as they tell of news, too."""
         self._looks: dict[str, tuple[float, asyncio.Task[bool]]] = {}
         self._failed: dict[str, WorksetError] = {}
         self._rests: dict[str, tuple[int, float]] = {}
@@ -49,20 +62,57 @@ class Discovery:
 
     def begin(self) -> None:
         """Begin a look at every place that is not being looked at, and does not rest."""
-        now = asyncio.get_running_loop().time()
+        self._context = copy_context()
+        if self.follows:
+            self._following = self._following or Following(self.changed)
+            self._following.begin(self.here.places.sources)
         for place in self.here.places:
-            if self._rests.get(place.source.root, (0, now))[1] <= now:
-                self._start(place.source.root, partial(self._look, place))
+            self._begin(place)
+
+    def changed(self, root: str) -> None:
+        """A place tells that something may be new there: it is looked at once, as soon as may be.
+
+        Not while it is being looked at, for that may have passed by what is new.
+        """
+        if root in self._told:
+            return
+        self._told.add(root)
+        look = self._looks.get(root)
+        if look is not None and not look[1].done():
+            look[1].add_done_callback(lambda _: self._told_of(root))
+        else:
+            self._told_of(root)
+
+    def _told_of(self, root: str) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(max(0.0, self._apart.get(root, 0.0) - loop.time()), self._look_at, root)
+
+    def _look_at(self, root: str) -> None:
+        self._told.discard(root)
+        if (look := self._looks.get(root)) is not None and not look[1].done():
+            self.changed(root)  # a full cycle has just begun a look
+            return
+        for place in self.here.places:
+            if place.source.root == root:
+                self._begin(place)
+
+    def _begin(self, place: Place) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._rests.get(place.source.root, (0, now))[1] <= now:
+            self._start(place.source.root, partial(self._look, place))
 
     def begin_deliveries(self) -> None:
         """Begin a look at what is waited for, if there is anything and no look is under way."""
+        self._context = copy_context()
         if self.waiting:
             self._start("deliveries", self._look_at_deliveries)
 
     def _start(self, what: str, look: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         if what in self._looks and not self._looks[what][1].done():
             return
-        task = asyncio.create_task(look(), name=f"the look at {what}")
+        task = asyncio.create_task(
+            look(), name=f"the look at {what}", context=self._context.copy()
+        )
         self._looks[what] = (asyncio.get_running_loop().time(), task)
         task.add_done_callback(self._ended)
 
@@ -82,6 +132,8 @@ class Discovery:
         return max((began + LOOK_S - now for began in open_since), default=0.0)
 
     def stop(self) -> None:
+        if self._following is not None:
+            self._following.stop()
         for _, look in self._looks.values():
             look.cancel()
 
@@ -93,12 +145,15 @@ class Discovery:
         return failed[-1] if failed and len(failed) == len(roots) else None
 
     async def _look(self, place: Place) -> bool:
-        root = place.source.root
+        root, loop = place.source.root, asyncio.get_running_loop()
+        began = loop.time()
         try:
             new = await discover(root, self._seen.setdefault(root, {}))
         except WorksetError as error:
             self._pass_over(root, error)
             return False
+        finally:
+            self._apart[root] = loop.time() + APART * (loop.time() - began)
         self._rests.pop(root, None)
         if self._failed.pop(root, None) is not None:
             run_log().info("%s can be looked at again", root)

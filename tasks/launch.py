@@ -28,6 +28,7 @@ from tasks.showing import Board
 from worksets.config import Launch, Pipeline
 from worksets.errors import MAX_DETAILS
 from worksets.placement import Decision, plan
+from worksets.polling import Stop
 from worksets.record import WorksetRecord, scopes_of
 from worksets.texts import plain
 
@@ -82,9 +83,10 @@ class Launcher:
         self._context = context
 
     @asynccontextmanager
-    async def polling(self, *, tell_of_every_look: bool) -> AsyncIterator[None]:
+    async def polling(self, stop: Stop) -> AsyncIterator[None]:
         """Cycle here; the queue is shown in the run of this poll."""
-        self.discovery.tell_of_every_look = tell_of_every_look
+        self.discovery.tell_of_every_look = stop.bounded
+        self.discovery.follows = stop.cycles is None
         self.board = Board(self.here)
         with self.poll.cycling():
             try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,7 +84,7 @@ class Folder(Protocol):
 
 
 class Source(Protocol):
-    """A watched place. Its methods block."""
+    """A watched place. Its methods block, but for `changes`."""
 
     @property
     def root(self) -> str:
@@ -94,3 +95,12 @@ class Source(Protocol):
 
     def open(self, location: str) -> Folder:
         """The folder at a location below `root`."""
+
+    def changes(self, stop: threading.Event) -> Iterator[None] | None:
+        """An item, soon after it, for whatever may be new below it; None: nothing tells that.
+
+        It may miss some: looks find those. Each step blocks until then, or until `stop` is set.
+
+        Raises:
+            WorksetError: from its steps: nothing more is told.
+        """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -68,6 +69,9 @@ class S3Source:
         names.update(dict.fromkeys(page))
         after = {"newest_key": newest, "sweep_key": last if more else ""}
         return [_found(self.root, name) for name in names], json.dumps(after)
+
+    def changes(self, _stop: threading.Event) -> None:
+        """See `Source`: a bucket tells nothing by itself."""
 
     def _check_region(self) -> None:
         """Refuse a bucket whose block names another region: each read would cross between them."""

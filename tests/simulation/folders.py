@@ -28,6 +28,9 @@ class Folders:
         self._may_hang("the share hangs")
         return [Found(id_, f"{ROOT}/{id_}", "1") for id_ in self.files], ""
 
+    def changes(self, _stop):
+        return None
+
     def open(self, location):
         return _Folder(self, location.rpartition("/")[2])
 

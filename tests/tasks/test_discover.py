@@ -401,3 +401,82 @@ async def test_a_look_at_which_we_fail_is_told_and_holds_up_no_other(
     object.__setattr__(here.db, "register", whole)
     await look(here, looking[0])
     assert ready(here) == ["w1", "w2"]
+
+
+async def until(true, seconds=10.0):
+    for _ in range(int(seconds * 50)):
+        if true():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("not within the time")
+
+
+async def test_what_is_moved_in_is_found_at_once_and_not_when_the_next_cycle_comes(
+    here, incoming, looking, tmp_path
+):
+    discovery, woken = looking
+    discovery.follows = True
+    await look(here, discovery)
+    token = host.opening._current.set(here)
+    try:
+        with disable_run_logger():
+            await asyncio.sleep(0.5)
+            (tmp_path / "made").mkdir()
+            (tmp_path / "made" / "daylily_work.yaml").write_text(YAML)
+            (tmp_path / "made").rename(incoming / "w3")
+            before = len(woken)
+            await until(lambda: ready(here) == ["w1", "w2", "w3"])
+            await until(lambda: len(woken) > before)
+    finally:
+        host.opening._current.reset(token)
+        discovery.stop()
+
+
+async def test_news_that_comes_during_a_look_is_looked_for_after_it_and_once(
+    here, incoming, looking, monkeypatch
+):
+    monkeypatch.setattr(tasks.discovery, "APART", 0)
+    discovery, share = looking[0], Share(str(incoming))
+    watch(here, share)
+    token = host.opening._current.set(here)
+    try:
+        with disable_run_logger():
+            discovery.begin()
+            await until(lambda: share.asked == 1)
+            for _ in range(5):
+                discovery.changed(share.root)
+            await asyncio.sleep(0.2)
+            assert share.asked == 1, "one look at a time"
+            share.back.set()
+            await until(lambda: share.asked == 2)
+            await asyncio.sleep(0.2)
+            assert share.asked == 2
+            discovery.changed("file:///nowhere")  # it was watched until just now
+            await asyncio.sleep(0.1)
+    finally:
+        host.opening._current.reset(token)
+
+
+async def test_a_place_full_of_news_is_not_looked_at_without_a_pause(here, incoming, looking):
+    discovery, source = looking[0], LocalSource(str(incoming))
+    looks, real = [], source.find
+
+    def slow(cursor):
+        looks.append(time.monotonic())
+        time.sleep(0.1)
+        return real(cursor)
+
+    source.find = slow
+    watch(here, source)
+    token = host.opening._current.set(here)
+    try:
+        with disable_run_logger():
+            discovery.begin()
+            for _ in range(100):
+                discovery.changed(source.root)
+                await asyncio.sleep(0.02)
+            await asyncio.wait([task for _, task in discovery._looks.values()])
+    finally:
+        host.opening._current.reset(token)
+    assert 2 <= len(looks) <= 5
+    assert all(b - a >= 0.1 * tasks.discovery.APART for a, b in pairwise(looks))
