@@ -17,49 +17,9 @@ import resource
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.cpu import of_server, serving, settled
+from benchmarks.sites import write_site
 from local import server
-
-
-def write_site(folder: Path, options: argparse.Namespace) -> Path:
-    """Worksets, and a settings file for them."""
-    for number in range(options.worksets):
-        workset = folder / "worksets" / f"w{number:05d}"
-        workset.mkdir(parents=True)
-        (workset / "a.fq").write_text("@a\nACGT\n+\nIIII\n")
-        work = {
-            "samples": [{"sample_id": "s1", "fastq_r1": "a.fq"}],
-            "reference_genome": "hg38",
-            "customer_id": f"customer{number % 4}",
-        }
-        (workset / "daylily_work.yaml").write_text(yaml.safe_dump(work))
-    settings = {
-        "state_db": {"type": "sqlite", "path": "state.db"},
-        "worksets": ["worksets"],
-        "results": "results",
-        "processor": {"max_concurrent_worksets": 10_000, "poll_interval_seconds": 30},
-        "customers": {f"customer{n}": {} for n in range(4)},
-        "clusters": [
-            {
-                "type": "local-cluster",
-                "cluster_name": f"c{n}",
-                "max_concurrent_worksets": options.slots,
-                "work_folder": f"c{n}",
-            }
-            for n in range(options.clusters)
-        ],
-        "pipelines": {
-            "germline": {
-                "stage": ["true"],
-                "run": ["sleep", str(options.seconds)],
-                "export": ["true"],
-            }
-        },
-    }
-    (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
-    return folder / "settings.yaml"
 
 
 async def measure(
@@ -102,7 +62,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=3)
     options = parser.parse_args()
     with serving() as running:
-        file = write_site(running.folder.parent, options)
+        file = write_site(running.folder.parent, **vars(options))
         print(json.dumps(asyncio.run(measure(file, options, running))))
 
 

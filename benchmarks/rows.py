@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -27,30 +27,75 @@ class Row:
     target: float
     beside: Callable[[], float] | None = None
     ratio_to: str = ""
+    beside_once: bool = False
+    """What it is compared with waits, by its own clock: it is measured in the first round only."""
 
 
-def measured(row: Row, times: int) -> dict[str, Any]:
-    """The figure, measured so many times, each time after what it is compared with."""
-    values, others = [], []
-    for _ in range(max(1, times)):
-        if row.beside is not None:
-            others.append(row.beside())
-        values.append(row.ours())
-    # pair by pair: what slows the machine down slows both
-    ratios = [value / other for value, other in zip(values, others, strict=False)]
-    ratio = median(ratios) if ratios else None
-    said = median(values) if ratio is None else ratio
-    return {
-        "what": row.what,
-        "value": median(values),
-        "unit": row.unit,
-        "min": min(values),
-        "max": max(values),
-        "ratio_to": row.ratio_to,
-        "ratio": ratio,
-        "target": row.target,
-        "met": said <= row.target,
-    }
+@dataclass
+class Figure:
+    """What was measured of a row so far, round by round."""
+
+    row: Row
+    values: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
+
+    def measure(self) -> None:
+        """One round: what it is compared with, then the row."""
+        if self.row.beside is not None:
+            again = not (self.row.beside_once and self.others)
+            self.others.append(self.row.beside() if again else self.others[0])
+        self.values.append(self.row.ours())
+
+    @property
+    def said(self) -> float:
+        """What is held against the target."""
+        return median(self.values) if self.ratio is None else self.ratio
+
+    @property
+    def ratio(self) -> float | None:
+        # pair by pair: what slows the machine down slows both
+        pairs = zip(self.values, self.others, strict=False)
+        return median(value / other for value, other in pairs) if self.others else None
+
+    @property
+    def met(self) -> bool:
+        return self.said <= self.row.target
+
+    def kept(self) -> dict[str, Any]:
+        """As it stands in `latest.json`."""
+        row = self.row
+        return {
+            "what": row.what,
+            "value": median(self.values),
+            "unit": row.unit,
+            "min": min(self.values),
+            "max": max(self.values),
+            "times": len(self.values),
+            "ratio_to": row.ratio_to,
+            "ratio": self.ratio,
+            "target": row.target,
+            "met": self.met,
+        }
+
+
+class Programs:
+    """Benchmarks in processes of their own, each once in a round: several rows may read one."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def begin_round(self) -> None:
+        self._found.clear()
+
+    def __call__(self, *argv: str) -> dict[str, Any]:
+        """What it prints last."""
+        if argv not in self._found:
+            self._found[argv] = program(*argv)
+        return self._found[argv]
+
+    def figure(self, key: str, *argv: str) -> Callable[[], float]:
+        """A number of what it prints."""
+        return lambda: float(self(*argv)[key])
 
 
 def program(*argv: str) -> dict[str, Any]:
@@ -64,23 +109,26 @@ def program(*argv: str) -> dict[str, Any]:
     return found
 
 
-def _makespan() -> float:
-    sizes = ("--worksets", "200", "--seconds", "10", "--clusters", "10", "--slots", "3")
-    return float(program("benchmarks.makespan", *sizes)["makespan_s"])
-
-
-def _overhead() -> float:
-    sizes = ("--worksets", "60", "--seconds", "0", "--clusters", "10", "--slots", "3")
-    return float(program("benchmarks.makespan", *sizes)["cpu_s_per_workset"])
-
-
-def _bare() -> float:
-    return float(program("benchmarks.bare", "--runs", "60")["cpu_s_per_run"])
+PROGRAMS: Final = Programs()
 
 
 def _plan(slots: int) -> Callable[[], float]:
     return lambda: float(planning.measure(slots, 1, scipy=False)["plan_s"])
 
+
+def _startup() -> float:
+    found = PROGRAMS("benchmarks.startup")
+    return float(found["command_s"] - found["server_s"])
+
+
+_SIZES: Final = ("--worksets", "200", "--seconds", "10", "--clusters", "10", "--slots", "3")
+_MAKESPAN: Final = PROGRAMS.figure("makespan_s", "benchmarks.makespan", *_SIZES)
+_SHORT: Final = ("--worksets", "60", "--seconds", "0", "--clusters", "10", "--slots", "3")
+_REACTION: Final = ("benchmarks.reaction", "--worksets", "60")
+_POOL: Final = "benchmarks.thread_pool"
+_FULL: Final = ("benchmarks.backlog", "--ready", "10000")
+_FEW: Final = ("benchmarks.backlog", "--ready", "300")
+_TUNED: Final = ("--workers", "30", "--poll", "1", "--at-once", "30")
 
 ROWS: Final = {
     row.name: row
@@ -97,12 +145,64 @@ ROWS: Final = {
             lambda: history.look_ms(200), "200 finished: those that discovery asks for",
         ),
         Row(
-            "overhead", "CPU of server and client a workset", "s", _overhead, 1.2, _bare,
+            "startup", "from the command of `make run` to the first job, beyond what a server "
+            "alone takes until it is healthy", "s", _startup, 5.0,
+        ),
+        Row(
+            "startup_served", "from the start of a poller to the first job, with a server that "
+            "runs", "s", PROGRAMS.figure("served_s", "benchmarks.startup"), 4.0,
+        ),
+        Row(
+            "reaction", "from ready to a job that runs, one a second, free slots (p95)", "s",
+            PROGRAMS.figure("ready_s", *_REACTION), 2.0,
+        ),
+        Row(
+            "reaction_drop", "the same from the move of the folder into the watched one (p95)",
+            "s", PROGRAMS.figure("drop_s", *_REACTION), 5.0,
+        ),
+        Row(
+            "completion", "from the end of a job of 4 s to complete (p95)", "s",
+            PROGRAMS.figure("completion_s", *_REACTION), 2.0,
+        ),
+        Row(
+            "refill", "from the end of a job of 4 s to the next on its slot (p95)", "s",
+            PROGRAMS.figure("refill_s", *_REACTION), 2.0,
+        ),
+        Row(
+            "overhead", "CPU of server and client a workset", "s",
+            PROGRAMS.figure("cpu_s_per_workset", "benchmarks.makespan", *_SHORT), 1.2,
+            PROGRAMS.figure("cpu_s_per_run", "benchmarks.bare", "--runs", "60"),
             "a bare flow of five tasks, one with three tag limits, on the same server settings",
         ),
         Row(
+            "backlog", "CPU of server and client a workset that is started beside 10,000 ready",
+            "s", PROGRAMS.figure("cpu_s_per_workset", *_FULL), 1.2,
+            PROGRAMS.figure("cpu_s_per_workset", *_FEW), "beside 300",
+        ),
+        Row(
+            "backlog_memory", "memory of the poller with 10,000 ready", "MB",
+            PROGRAMS.figure("memory_mb", *_FULL), 1.2,
+            PROGRAMS.figure("memory_mb", *_FEW), "with 300",
+        ),
+        Row(
             "makespan", "200 worksets of 10 s on 10 clusters of 3 slots, the server on the same "
-            "machine", "s", _makespan, 1.15, lambda: 70.0, "70 s: seven waves of jobs",
+            "machine", "s", _MAKESPAN, 1.15, lambda: 70.0, "70 s: seven waves of jobs",
+        ),
+        Row(
+            "makespan_threadpool", "the same", "s", _MAKESPAN, 1 / 3,
+            PROGRAMS.figure("makespan_s", _POOL, *_SIZES),
+            "a thread pool as Daylily describes it (5 workers, a poll in 30 s, 10 at once)",
+            beside_once=True,
+        ),
+        Row(
+            "makespan_threadpool_tuned", "the same", "s", _MAKESPAN, 1.0,
+            PROGRAMS.figure("makespan_s", _POOL, *_SIZES, *_TUNED),
+            "the same thread pool tuned (30 workers, a poll a second, 30 at once)",
+        ),
+        Row(
+            "makespan_executor", "the same", "s", _MAKESPAN, 1.0,
+            PROGRAMS.figure("makespan_s", "benchmarks.plain_prefect", *_SIZES),
+            "Prefect alone: a task for each, with its cluster's tag limit",
         ),
     )
 }  # fmt: skip

@@ -110,9 +110,7 @@ class Discovery:
     def _start(self, what: str, look: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         if what in self._looks and not self._looks[what][1].done():
             return
-        task = asyncio.create_task(
-            look(), name=f"the look at {what}", context=self._context.copy()
-        )
+        task = asyncio.create_task(look(), name=f"the look at {what}", context=self._context.copy())
         self._looks[what] = (asyncio.get_running_loop().time(), task)
         task.add_done_callback(self._ended)
 

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from benchmarks import __main__ as bench
+from benchmarks import rows
 from benchmarks.history import filled, look
-from benchmarks.rows import ROWS, Row, measured, program
+from benchmarks.rows import ROWS, Figure, Programs, Row, program
 from worksets.record import State
 
 
@@ -16,6 +17,13 @@ def row(values, others=None, target=1.2, name="one"):
         name, "what it is", "s", lambda: next(given), target,
         (lambda: next(beside)) if others else None, "another",
     )  # fmt: skip
+
+
+def measured(row, times):
+    figure = Figure(row)
+    for _ in range(times):
+        figure.measure()
+    return figure.kept()
 
 
 def test_a_figure_is_the_median_and_its_ratio_that_of_the_pairs():
@@ -32,8 +40,8 @@ def test_a_target_is_the_most_that_it_may_be(value, met):
 
 
 def test_each_is_kept_as_soon_as_it_is_known_and_one_that_fails_costs_no_other(tmp_path, capsys):
-    rows = [row([1.0], name="first"), row([], name="broken"), row([9.0], name="last")]
-    assert bench.run(rows, 1, tmp_path) == 1
+    some = [row([1.0], name="first"), row([], name="broken"), row([9.0], name="last")]
+    assert bench.run(some, 1, tmp_path) == 1
     kept = json.loads((tmp_path / "latest.json").read_text())
     assert {name: one["met"] for name, one in kept.items()} == {"first": True, "last": False}
     assert kept["first"]["target"] == 1.2 and kept["first"]["versions"].startswith("Python")
@@ -44,6 +52,25 @@ def test_each_is_kept_as_soon_as_it_is_known_and_one_that_fails_costs_no_other(t
     assert again["last"] == kept["last"] and again["first"]["value"] == 2.0
     text = (tmp_path / "latest.md").read_text()
     assert "| `last` | what it is | 9 s |" in text and "**no**" in text
+
+
+def test_what_waits_by_its_own_clock_is_measured_once():
+    asked = []
+    one = Row("n", "w", "s", lambda: 30.0, 1 / 3, lambda: asked.append(1) or 100.0, "b", True)
+    found = measured(one, 3)
+    assert (found["ratio"], found["times"], len(asked)) == (0.3, 3, 1) and found["met"]
+
+
+def test_rows_of_one_program_share_its_run_in_a_round_and_only_in_it(monkeypatch):
+    ran = []
+    monkeypatch.setattr(rows, "program", lambda *argv: ran.append(argv) or {"a": 1, "b": len(ran)})
+    programs = Programs()
+    a, b = programs.figure("a", "x"), programs.figure("b", "x")
+    assert (a(), b(), b()) == (1.0, 1.0, 1.0) and ran == [("x",)]
+    programs.begin_round()
+    assert b() == 2.0
+    programs.figure("a", "x", "--more")()
+    assert len(ran) == 3
 
 
 def test_a_row_that_there_is_not_is_named_with_those_that_there_are(capsys):
