@@ -19,9 +19,8 @@ from local.worksets import Worksets
 from worksets import overview
 from worksets.errors import Refused, WorksetError
 from worksets.leases import is_stale
-from worksets.pages import length
 from worksets.record import HELD, OPEN, STEPS, UNFINISHED, Step, WorksetRecord
-from worksets.texts import line, plain
+from worksets.texts import length, line, plain
 
 TITLE: Final = "Look"
 LOG_CHARS: Final = 100_000
@@ -101,6 +100,7 @@ def _tell(site: Site, record: WorksetRecord) -> None:
             "why": message(record),
             "customer": record.customer_id,
             "priority": record.priority.value + (" (by hand)" if record.priority_by_hand else ""),
+            "due": record.due.isoformat(timespec="seconds") if record.due else "",
             "folder": record.location,
             "cluster": record.cluster_name,
             "job": record.job_name,

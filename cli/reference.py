@@ -85,6 +85,9 @@ SPEC_KEYS: Final = {
     "inputs": "Other files that the pipeline needs, as paths or URIs.",
     "pipeline": "One of the pipelines of the settings.",
     "priority": "Who starts first. What an operator has set by hand stands before it.",
+    "due": "When its result is wanted: a day (its end, UTC), a time with its zone, or hours from "
+    "when it is found. It counts as urgent from when twice the length of its run is left; an hour "
+    "late costs `placement.late_usd_per_hour`.",
     "max_retries": "How often it is tried again. Without it: the settings' `default_max_retries`.",
     "preferred_cluster": "A cluster that is taken where it costs little more than another.",
     "cluster_required": "`true`: it runs on the preferred cluster and on no other.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from statistics import median
 from typing import Annotated, Final
 
@@ -19,6 +20,8 @@ MAX_HOURS: Final = 87_600.0
 WAITING_USD: Final = {Priority.URGENT: 10.0, Priority.NORMAL: 1.0, Priority.LOW: 0.1}
 RESULT_USD: Final = {Priority.URGENT: 1.0, Priority.NORMAL: 0.25, Priority.LOW: 0.125}
 """docs/decisions.md has the figures from which they are taken."""
+LATE_USD: Final = 5.0
+"""An hour after it is due is worth five of an urgent result's."""
 
 
 class PlacementPolicy(Frozen):
@@ -48,6 +51,13 @@ class PlacementPolicy(Frozen):
         RESULT_USD,
         description="what a cluster may cost more for each hour that it is done earlier, by "
         "priority; 0: the hours of a run have no price",
+    )
+    late_usd_per_hour: float = Field(
+        LATE_USD,
+        ge=0,
+        le=MAX_USD,
+        description="what a cluster may cost more for each hour that a workset is done less late "
+        "than it is `due`",
     )
     share_half_life_hours: float = Field(
         24.0,
@@ -81,12 +91,14 @@ class Costs:
 
     Run: vCPU-hours × the cluster's price of one. Transfer: GB of FASTQ × the price between
     regions; 0 within a region, and where a region is not known. Where they are weighed, an hour of
-    the run has the policy's price too: with v vCPUs that is price / v more for a vCPU-hour.
+    the run has the policy's price too: with v vCPUs that is price / v more for a vCPU-hour; and an
+    hour by which it would end after it is due, begun at `now` (None: nothing is late).
     """
 
-    def __init__(self, fit: Fit, policy: PlacementPolicy) -> None:
+    def __init__(self, fit: Fit, policy: PlacementPolicy, now: datetime | None = None) -> None:
         self.fit = fit
         self.policy = policy
+        self.now = now
         self._cheapest: dict[tuple[int, int], float] = {}
         self._with_time: dict[tuple[int, int, float], tuple[float, ...]] = {}
         self._vcpus = [cluster.vcpus_per_workset for cluster in fit.clusters]
@@ -123,8 +135,9 @@ class Costs:
         In millionths of a dollar, whole: see `worksets.slots`.
         """
         hours, prices = record.estimates.vcpu_hours, self._prices(record)
+        rate = self.policy.late_usd_per_hour if record.due and self.now else 0.0
         found = {
-            n: round((hours * prices[n] + moved) * 1e6)
+            n: round((hours * prices[n] + moved + rate * (rate and self.late_h(record, n))) * 1e6)
             for n, (_, moved) in self.usd(record, mask).items()
         }
         preferred = self.fit.bit.get(record.preferred_cluster, 0).bit_length() - 1
@@ -134,6 +147,8 @@ class Costs:
 
     def lowest(self, record: WorksetRecord, mask: int) -> float:
         """The same on the cheapest cluster of `mask`, in dollars; infinite if it is empty."""
+        if record.due and self.now and mask:
+            return min(self.weighed(record, mask).values()) / 1e6
         moved = record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
         near = mask & self._within(self.region(record))
         prices = self._prices(record)
@@ -148,6 +163,14 @@ class Costs:
         """How long its run takes on the vCPUs that clusters have for a workset; 0: not known."""
         needs = record.estimates
         return needs.vcpu_hours / (needs.vcpus or self._usual_vcpus)
+
+    def late_h(self, record: WorksetRecord, n: int) -> float:
+        """Hours by which it would end on a cluster after it is due, begun now; 0: it would not."""
+        if record.due is None or self.now is None:
+            return 0.0
+        needs = record.estimates
+        left_h = (record.due - self.now).total_seconds() / 3600
+        return max(0.0, needs.vcpu_hours / (needs.vcpus or self._vcpus[n]) - left_h)
 
     def later_h(self, record: WorksetRecord, there: int, here: int) -> float:
         """Hours that its run takes longer on one cluster than on another."""

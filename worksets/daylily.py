@@ -47,7 +47,8 @@ def understood(mapping: Mapping[str, Any], lines: Lines) -> dict[str, Any]:
     """The mapping with its keys and values as we write them; `lines` knows what the file says."""
     given = _renamed(mapping, KEYS)
     for key in (
-        "customer_id", "export_uri", "max_retries", "pipeline", "priority", "reference_genome",
+        "customer_id", "due", "export_uri", "max_retries", "pipeline", "priority",
+        "reference_genome",
     ):  # fmt: skip
         _forget_if_empty(given, key)
     _forget_if_empty(given, "preferred_cluster")

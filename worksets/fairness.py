@@ -21,6 +21,8 @@ LAST_TO_END: Final = 1.5
 would be the last to end: it begins now, or everybody's last result comes later for it."""
 LONG: Final = 2.0
 """The same in usual jobs: where few wait each of them would be the last, and none is an outlier."""
+LEAD: Final = 2.0
+"""Lengths of its own run before a workset is due, from which on it counts as urgent."""
 FIRST: Final = float("-inf")
 AGED: Final = 4
 """Times `aging_hours` after which anything counts as urgent: not before, or a long backlog of
@@ -68,6 +70,8 @@ class Turns:
       after four times as many, so that none is passed over for ever. The low ones of a customer
       that is behind the mean of those that wait count as normal: by its own priorities a customer
       orders its own work, and loses nothing of its share. What is urgent goes before all else.
+    - What is due counts as urgent from the moment on at which its run, and as long again for what
+      may come between (`LEAD`), is all the time that is left; and when it is late.
     - Of one priority, first what would be the last to end (`LAST_TO_END`), the longest first; a
       low one of these counts as normal.
     - Customers of one priority: least served first. Served is what the customer holds and what it
@@ -106,6 +110,8 @@ class Turns:
         for record, length in zip(ready, lengths, strict=True):
             waited = max(0.0, (now - record.created_at).total_seconds() / 3600)
             rank = effective_rank(record.priority, waited, policy)
+            if presses(record, length, policy, now):
+                rank = Priority.URGENT.rank
             minus_late = -length if length >= last_h else 0.0
             entry = Entry(minus_late, rank, -waited, record.workset_id, record)
             if minus_late or record.customer_id in behind:
@@ -160,6 +166,17 @@ def effective_rank(priority: Priority, waited_hours: float, policy: PlacementPol
         return Priority.URGENT.rank
     aged = waited_hours >= policy.aging_hours
     return min(priority.rank, Priority.NORMAL.rank) if aged else priority.rank
+
+
+def presses(record: WorksetRecord, length_h: float, policy: PlacementPolicy, now: datetime) -> bool:
+    """Whether it must begin now, or its result may come after it is due.
+
+    Where the length of its run, in hours, is not known (0), that is `aging_hours` before.
+    """
+    if record.due is None:
+        return False
+    left_h = (record.due - now).total_seconds() / 3600
+    return left_h <= (LEAD * length_h or policy.aging_hours)
 
 
 def jain_index(values: Iterable[float]) -> float:

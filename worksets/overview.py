@@ -15,7 +15,7 @@ from worksets.forecast import Expected, forecast
 from worksets.health import Health
 from worksets.placement import Decision, PlacementPolicy, plan
 from worksets.record import HELD, State, WorksetRecord
-from worksets.texts import line
+from worksets.texts import length, line
 
 Row = dict[str, Any]
 MOST_FORETOLD: Final = 1000
@@ -79,6 +79,15 @@ def _next_try(record: WorksetRecord) -> str:
     return f"tried again at {at}: {cause}"
 
 
+def _due(record: WorksetRecord, expected: Expected | None) -> str:
+    """When its result is wanted, and whether that is to be expected."""
+    if record.due is None:
+        return ""
+    late_s = (expected.ends - record.due).total_seconds() if expected and expected.ends else 0
+    late = f", expected {length(late_s)} later" if late_s > 0 else ""
+    return f"; due {record.due:%Y-%m-%d %H:%M} UTC{late}"
+
+
 def _row(
     position: int, record: WorksetRecord, reason: str, expected: Expected | None, now: datetime
 ) -> Row:
@@ -88,7 +97,8 @@ def _row(
         "state": record.state.value,
         "customer": line(record.customer_id),
         "priority": record.priority.value,
-        "why": line(reason, 400),
+        "why": line(reason + _due(record, expected), 400),
+        "due": _iso(record.due) if record.due else None,
         "cluster": expected.cluster_name if expected else None,
         "starts": _iso(expected.starts) if expected else None,
         "give_or_take_s": round(expected.sure.total_seconds()) if expected else None,

@@ -15,14 +15,13 @@ from worksets.diagnosis import Diagnosis
 from worksets.forecast import hours
 from worksets.placement import money
 from worksets.record import STEPS, Estimates, State, StepRun, WorksetRecord
-from worksets.texts import line, plain
+from worksets.texts import NOTHING, length, line, plain
 
 MAX_ROWS: Final = 200
 """Waiting worksets that a page lists."""
 MAX_LOG: Final = 8000
 """Characters of a log that are shown."""
 MAX_HISTORY: Final = 20
-NOTHING: Final = "–"
 
 
 def cell(text: object) -> str:
@@ -46,16 +45,6 @@ def block(text: str) -> str:
     text = plain(text, MAX_LOG)
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}\n{text}\n{fence}"
-
-
-def length(seconds: float | None) -> str:
-    """A length of time for people: `42 s`, `7 min`, `3.5 h`, `2 d`."""
-    if seconds is None:
-        return NOTHING
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def queue_page(
@@ -163,6 +152,7 @@ def workset_page(
         "customer": record.customer_id,
         "pipeline": f"{record.pipeline}, {record.reference_genome}".strip(", "),
         "priority": record.priority.value + (" (by hand)" if record.priority_by_hand else ""),
+        "due": f"{record.due:%Y-%m-%d %H:%M} UTC" if record.due else "",
         "folder": record.location,
         "cluster": record.cluster_name,
         "why there": record.placement_reason,

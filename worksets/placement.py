@@ -66,7 +66,7 @@ def plan(
     take of a cluster's room already. `lately`: hours that jobs of each customer have had, those
     that run among them, as far as they are remembered (`worksets.shares`).
     """
-    cycle = _Plan(clusters, held, limits, policy, only, running)
+    cycle = _Plan(clusters, held, limits, policy, only, running, now)
     return cycle.decide(ready, customers, now, lately or {})
 
 
@@ -81,10 +81,11 @@ class _Plan:
         policy: PlacementPolicy,
         only: str,
         running: Iterable[WorksetRecord],
+        now: datetime,
     ) -> None:
         self.only = only
         self.fit = Fit(clusters)
-        self.costs = Costs(self.fit, policy)
+        self.costs = Costs(self.fit, policy, now)
         self.counts = Counter(held)
         self.limits = limits.by_scope()
         self.budgets = dict(limits.budgets)
@@ -296,6 +297,8 @@ class _Plan:
                 later = self.costs.later_h(record, other, n)
                 if wish and 0 < saved <= wish:
                     there += f", and the wish is worth {money(wish)}"
+                elif saved > 0 and (late := self.costs.late_h(record, other)):
+                    there += f" and end {late:.3g} h after it is due"
                 elif 0 < saved <= later * self.costs.policy.result_usd(record.priority):
                     there += f" and take {later:.3g} h longer"
                 elif saved > 0:

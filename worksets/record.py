@@ -189,6 +189,7 @@ class WorksetRecord(Stored):
     customer_id: str = Field("", description="empty while no readable YAML names a customer")
     priority: Priority = Priority.NORMAL
     priority_by_hand: bool = Field(False, description="an operator's: its file changes it no more")
+    due: Utc | None = Field(None, description="when its result is wanted; None: not said")
     pipeline: str = ""
     reference_genome: str = ""
     location: str = Field(description="URI of the folder: file:///… or s3://bucket/prefix")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from worksets.record import (
@@ -25,6 +25,8 @@ class Description(Frozen):
 
     customer_id: str
     priority: Priority
+    due: datetime | timedelta | None = None
+    """When its result is wanted: at a moment, or so long after it was found."""
     pipeline: str
     reference_genome: str
     max_retries: int
@@ -55,6 +57,8 @@ class Description(Frozen):
         for key in ("input_bytes", "estimates"):
             if fields[key] is None:
                 del fields[key]
+        if isinstance(self.due, timedelta):
+            fields["due"] = record.created_at + self.due
         # what was not looked at is not forgotten
         seen = {key: text for key, text in dict(self.delivery).items() if text}
         fields["delivery"] = record.delivery.model_copy(update=seen)
@@ -80,6 +84,7 @@ def describe(
     return Description(
         customer_id=spec.customer_id or default_customer,
         priority=spec.priority,
+        due=spec.due,
         pipeline=spec.pipeline,
         reference_genome=spec.reference_genome or "",
         max_retries=default_max_retries if spec.max_retries is None else spec.max_retries,

@@ -18,6 +18,8 @@ MAX_TEXT: Final = 32_000
 """Characters of a text of many lines."""
 MAX_LINE: Final = 2000
 """Characters of a line."""
+NOTHING: Final = "–"
+"""Where there is no value to show."""
 MAX_LISTED: Final = 20
 """Mistakes, warnings or names that are told one by one; of the others, how many."""
 
@@ -85,6 +87,16 @@ def few(items: Iterable[str], most: int = MAX_LISTED) -> str:
     known = list(items)
     left = len(known) - most
     return ", ".join(known[:most]) + (f" and {left} more" if left > 0 else "")
+
+
+def length(seconds: float | None) -> str:
+    """A length of time for people: `42 s`, `7 min`, `3.5 h`, `2 d`."""
+    if seconds is None:
+        return NOTHING
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _fit(text: str) -> str:

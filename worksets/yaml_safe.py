@@ -126,6 +126,17 @@ def _line(part: yaml.Node | yaml.Event) -> int:
     return mark.line + 1 if mark else 1
 
 
+def _check_time(node: yaml.Node, name: str, line: int) -> None:
+    """Refuse what looks like a day or a time and is none, such as 2026-13-01."""
+    try:
+        yaml.SafeLoader("").construct_object(node)
+    except (ValueError, OverflowError) as error:
+        raise YamlRefused(
+            f"{name} (line {line}): {node.value} is no time: {error}; put it in quotes if it is a "
+            f"text"
+        ) from None
+
+
 def _check_nodes(
     node: yaml.Node,
     name: str,
@@ -152,6 +163,8 @@ def _check_nodes(
             f"{name} (line {line}): a number of {len(node.value):,} digits; put it in quotes if it "
             f"is a text"
         )
+    if node.tag.endswith(":timestamp"):
+        _check_time(node, name, line)
     open_nodes.add(id(node))
     size = 1
     if isinstance(node, yaml.SequenceNode):

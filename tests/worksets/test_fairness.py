@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from worksets.capacity import ClusterView, Limits, misfit
 from worksets.costs import PlacementPolicy
-from worksets.fairness import effective_rank, jain_index
+from worksets.fairness import LEAD, effective_rank, jain_index, presses
 from worksets.placement import plan
 from worksets.record import Estimates, Priority, WorksetRecord, scopes_of
 
@@ -283,3 +283,37 @@ def test_a_flood_of_one_customer_is_shared_with_the_others():
             site.ready[name] = workset(name, customer, Priority.NORMAL, at=at)
     started = site.cycle(NOW + timedelta(hours=1), lambda _: 1)
     assert Counter(name.rstrip("0123456789") for name in started) == dict.fromkeys(CUSTOMERS, 2)
+
+
+def due_in(record, hours):
+    return record.model_copy(update={"due": NOW + timedelta(hours=hours)})
+
+
+@given(st.floats(0, 50), st.floats(-50, 200))
+def test_it_presses_from_a_moment_on_and_for_good(length_h, due_h):
+    policy = PlacementPolicy()
+    record = due_in(workset("w", "acme", Priority.LOW), due_h)
+    lead = LEAD * length_h or policy.aging_hours
+    assert presses(record, length_h, policy, NOW) == (
+        (record.due - NOW).total_seconds() / 3600 <= lead
+    )
+    if presses(record, length_h, policy, NOW):
+        assert presses(record, length_h, policy, NOW + timedelta(hours=1))
+    assert not presses(record.model_copy(update={"due": None}), length_h, policy, NOW)
+
+
+def test_what_must_begin_now_goes_before_what_need_not_and_not_before_its_time():
+    one = ClusterView(name="c", max_concurrent_worksets=1, vcpus_per_workset=1)
+    site = Site([one], PlacementPolicy())
+
+    def first(*records):
+        site.ready, site.running, site.held = {r.workset_id: r for r in records}, [], Counter()
+        return site.cycle(NOW, lambda _: 1)
+
+    older = workset("older", "acme", Priority.NORMAL, at=NOW - timedelta(hours=3), usd=2)
+    low = workset("low", "borealis", Priority.LOW, usd=2)
+    assert first(older, due_in(low, 4.1)) == ["older"]
+    assert first(older, due_in(low, 3.9)) == ["low"]
+    assert first(older, due_in(low, -9)) == ["low"], "late already: the sooner the better"
+    urgent = workset("urgent", "cedar", Priority.URGENT, at=NOW - timedelta(hours=1), usd=2)
+    assert first(urgent, due_in(low, 3.9)) == ["urgent"], "of two that are urgent the older"

@@ -16,7 +16,7 @@ from worksets.diagnosis import diagnose
 from worksets.errors import ErrorCategory
 from worksets.gantt import COLOURS, Bar, gantt, lanes
 from worksets.health import Health
-from worksets.pages import cell, failure_report, length, queue_page, table, usage_page, workset_page
+from worksets.pages import cell, failure_report, queue_page, table, usage_page, workset_page
 from worksets.record import (
     Estimates,
     Exported,
@@ -28,6 +28,7 @@ from worksets.record import (
     Took,
     WorksetRecord,
 )
+from worksets.texts import length
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 VIEW = ClusterView(
@@ -151,6 +152,23 @@ def test_the_queue_has_clusters_waiting_and_what_is_expected():
     assert "| 02 Jan 01:00 |" in queue_page(late, depth, there, NOW)
     empty = queue_page([], overview.depth([], NOW), there, NOW)
     assert "Nothing waits." in empty and "Nothing is unfinished." in empty
+
+
+def test_the_queue_says_what_is_due_and_what_will_be_late():
+    view = VIEW.model_copy(update={"max_concurrent_worksets": 1})
+    limits = Limits(max_worksets=5, clusters={"a": 1})
+
+    def why(due):
+        (row,) = overview.queue(
+            [record(due=due)], [view], limits, {"acme": 1.0}, PlacementPolicy(), NOW
+        )
+        return row["due"], row["why"].partition("; due ")[2]
+
+    assert why(None) == (None, "")
+    in_time, late = NOW + timedelta(hours=9), NOW + timedelta(hours=0.5)
+    assert why(in_time) == ("2026-01-01T21:00:00+00:00", "2026-01-01 21:00 UTC")
+    assert why(late)[1] == "2026-01-01 12:30 UTC, expected 90 min later"
+    assert "| due | 2026-01-01 12:30 UTC |" in workset_page(record(due=late), {}, NOW)
 
 
 def test_usage_is_a_table_with_the_sum_the_budgets_and_what_is_missing():

@@ -279,7 +279,7 @@ def optimum(records, clusters, free, policy):
 
     In millionths of a dollar.
     """
-    costs = Costs(Fit(clusters), policy)
+    costs = Costs(Fit(clusters), policy, NOW)
     pairs = [
         (i, n, cost)
         for i, record in enumerate(records)
@@ -305,8 +305,14 @@ def test_the_cost_is_the_optimum_of_an_exact_solver_and_no_other_could_have_star
         ready, clusters, customers, policy = backlog(
             draw.randint(1, 12), draw.randint(1, 4), draw.randint(1, 5), draw.randint(1, 3), seed
         )
+        ready = [
+            r.model_copy(update={"due": NOW + timedelta(hours=draw.uniform(-5, 30))})
+            if draw.random() < 0.4
+            else r
+            for r in ready
+        ]
         decisions = decide(ready, clusters, weights=customers, policy=policy)
-        costs = Costs(Fit(clusters), policy)
+        costs = Costs(Fit(clusters), policy, NOW)
         where = {view.name: n for n, view in enumerate(costs.fit.clusters)}
         started = [r for r in ready if decisions[r.workset_id].action == "start"]
         free = [view.max_concurrent_worksets for view in costs.fit.clusters]
@@ -480,3 +486,27 @@ def test_room_that_is_enough_for_any_changes_nothing():
     without = [c.model_copy(update={"room": Room()}) for c in few]
     told, expected = decide(ready, few), decide(ready, without)
     assert told == expected and all(d.action == "start" for d in told.values())
+
+
+def test_what_would_be_late_is_placed_where_it_is_not_if_that_is_worth_it():
+    fast = cluster("fast", 1, vcpus_per_workset=20, price_per_vcpu_hour=0.10)
+    slow = cluster("slow", 1, vcpus_per_workset=5, price_per_vcpu_hour=0.05)
+
+    def chosen(due_h, usd=5.0):
+        due = None if due_h is None else NOW + timedelta(hours=due_h)
+        record = workset("w1", vcpu_hours=100).model_copy(update={"due": due})
+        record = record.model_copy(update={"estimates": Estimates(vcpu_hours=100)})
+        policy = PlacementPolicy(
+            result_usd_per_hour=dict.fromkeys(Priority, 0.0), late_usd_per_hour=usd
+        )
+        return decide([record], [fast, slow], policy=policy)["w1"]
+
+    assert chosen(None).cluster_name == "slow"
+    assert chosen(20).cluster_name == "slow", "it ends just then, after 100 / 5 hours"
+    assert chosen(19.1).cluster_name == "slow", "0.9 hours late cost $4.50, and the fast one $5"
+    in_time = chosen(18.5)
+    assert in_time.cluster_name == "fast"
+    assert "slow would cost $5.00 and end 1.5 h after it is due" in in_time.reason
+    assert chosen(5, usd=0.0).cluster_name == "slow"
+    # late on both: the hours between them count, and no more
+    assert chosen(-100).cluster_name == "fast" and chosen(-100, usd=0.3).cluster_name == "slow"

@@ -1,12 +1,14 @@
 """What a stranger may write in a daylily_work.yaml, and what not."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worksets.errors import ConfigurationError
 from worksets.inputs import inputs_of, samples_of
-from worksets.registration import asks_of
+from worksets.registration import asks_of, describe, new_record
 from worksets.spec import is_identifier, named_customer, parse_spec
 from worksets.texts import MAX_LISTED
 
@@ -59,6 +61,15 @@ def test_a_good_one_keeps_foreign_keys_and_tells_them():
         (sample(fastq_r1="x.bam"), "FASTQ"),
         (GOOD.replace(b"GRCh38", b"hg 37"), "reference_genome"),
         (GOOD + b"max_retries: 11", "max_retries"),
+        (GOOD + b"due: soon", "write a day (2026-12-01)"),
+        (GOOD + b"due: 2026-12-01T18:00:00", "say of which zone its time is"),
+        (GOOD + b"due: 2026-13-01", "(line 4): 2026-13-01 is no time: month must be in 1..12"),
+        (GOOD + b"due: 0", "more than 0"),
+        (GOOD + b"due: -3", "due"),
+        (GOOD + b"due: .inf", "at most 8760"),
+        (GOOD + b"due: .nan", "more than 0"),
+        (GOOD + b"due: yes", "write a day"),
+        (GOOD + b"due: [24]", "write a day"),
         (GOOD + b"max_retries: true", "max_retries"),
         (GOOD + b"max_retries: 0x" + b"f" * 5000, "a number of 5,002 digits"),
         (GOOD + b"export_uri: file:///a/../b", "export_uri"),
@@ -212,3 +223,34 @@ def test_a_manifest_names_the_aligned_file_and_its_index():
     spec = one("cram: x.cram").spec
     (told,) = samples_of(spec, inputs_of(spec, "file:///w", ()))
     assert told == {"sample_id": "S1", "cram": "x.cram", "index": "x.cram.crai", "coverage": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "due"),
+    [
+        ("2026-12-01", datetime(2026, 12, 1, 23, 59, 59, tzinfo=UTC)),
+        ("'2026-12-01'", datetime(2026, 12, 1, 23, 59, 59, tzinfo=UTC)),
+        ("2026-12-01T18:00:00Z", datetime(2026, 12, 1, 18, tzinfo=UTC)),
+        ("2026-12-01 18:00:00+02:00", datetime(2026, 12, 1, 16, tzinfo=UTC)),
+        ("'2026-12-01T18:00+02:00'", datetime(2026, 12, 1, 16, tzinfo=UTC)),
+        ("24", timedelta(hours=24)),
+        ("0.5", timedelta(minutes=30)),
+        ("'24'", timedelta(hours=24)),
+        ("", None),
+        ("''", None),
+    ],
+)
+def test_due_is_a_day_a_time_or_hours(text, due):
+    assert parse_spec(GOOD + f"due: {text}\n".encode()).spec.due == due
+
+
+def test_hours_count_from_when_it_was_found_and_what_is_due_changes_no_results():
+    spec = parse_spec(GOOD + b"due: 24\ncustomer_id: acme\n").spec
+    found = datetime(2026, 1, 1, tzinfo=UTC)
+    record = new_record("w1", "file:///in/w1", found, describe(spec, "", 3))
+    assert record.due == found + timedelta(hours=24)
+    without = parse_spec(GOOD + b"customer_id: acme\n").spec
+    assert asks_of(spec) == asks_of(without)
+    later = record.model_copy(update={"created_at": found, "updated_at": found})
+    assert describe(spec, "", 3).matches(later)
+    assert describe(without, "", 3).changes(later)["due"] is None, "taken out of its file again"
