@@ -3,8 +3,8 @@
 ``python -m benchmarks.makespan --worksets 200 --seconds 10 --clusters 10 --slots 3`` starts a
 Prefect server on an embedded PostgreSQL, processes that many worksets of jobs that sleep, and
 prints one JSON object: makespan (first registration to last end), its lower bound
-ceil(worksets / slots) × seconds, their ratio, and the CPU time a workset of the polling process and
-of the server with its database.
+ceil(worksets / slots) × seconds, their ratio, the CPU time a workset of the polling process and of
+the server with its database, and how much the databases of both grow by one, in KB.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ from benchmarks.sites import write_site
 from local import server
 
 
+def in_kb(path: Path) -> float:
+    """What lies in a file, or in all files below a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1000
+
+
 async def measure(
     file: Path, options: argparse.Namespace, running: server.Server
 ) -> dict[str, Any]:
@@ -31,6 +37,7 @@ async def measure(
     settings, db, clusters = settings_file.read(file, file.parent)
     await settings_file.save(settings, db, clusters)
     settled(running)
+    size = in_kb(running.folder / "postgres" / "base"), in_kb(file.with_name("state.db"))
     before, began = of_server(running), resource.getrusage(resource.RUSAGE_SELF)
     await poll_worksets(until_done=True)
     ended = resource.getrusage(resource.RUSAGE_SELF)
@@ -50,6 +57,12 @@ async def measure(
         "ratio": round(makespan / bound, 3) if bound else None,
         "client_cpu_s_per_workset": round(cpu / options.worksets, 3),
         "server_cpu_s_per_workset": round(served / options.worksets, 3),
+        "server_kb_per_workset": round(
+            (in_kb(running.folder / "postgres" / "base") - size[0]) / options.worksets, 1
+        ),
+        "state_kb_per_workset": round(
+            (in_kb(file.with_name("state.db")) - size[1]) / options.worksets, 1
+        ),
         "cpu_s_per_workset": round((cpu + served) / options.worksets, 3),
     }
 

@@ -121,6 +121,12 @@ def _startup() -> float:
     return float(found["command_s"] - found["server_s"])
 
 
+def _memory() -> float:
+    found = PROGRAMS(*_DENSITY)
+    return float((found["memory_mb"] - 150) / found["worksets"])
+
+
+_DENSITY: Final = ("benchmarks.density", "--worksets", "300")
 _SIZES: Final = ("--worksets", "200", "--seconds", "10", "--clusters", "10", "--slots", "3")
 _MAKESPAN: Final = PROGRAMS.figure("makespan_s", "benchmarks.makespan", *_SIZES)
 _SHORT: Final = ("--worksets", "60", "--seconds", "0", "--clusters", "10", "--slots", "3")
@@ -183,6 +189,18 @@ ROWS: Final = {
             "backlog_memory", "memory of the poller with 10,000 ready", "MB",
             PROGRAMS.figure("memory_mb", *_FULL), 1.2,
             PROGRAMS.figure("memory_mb", *_FEW), "with 300",
+        ),
+        Row(
+            "density", "memory of the poller for each of 300 jobs that run, beyond its first "
+            "150 MB", "MB", _memory, 0.7,
+        ),
+        Row(
+            "density_cpu", "share of a processor that the poller takes meanwhile", "",
+            PROGRAMS.figure("own_share", *_DENSITY), 0.25,
+        ),
+        Row(
+            "density_threads", "its threads", "", PROGRAMS.figure("threads", *_DENSITY), 1.2,
+            PROGRAMS.figure("threads", "benchmarks.density", "--worksets", "100"), "with 100 jobs",
         ),
         Row(
             "makespan", "200 worksets of 10 s on 10 clusters of 3 slots, the server on the same "
