@@ -32,6 +32,11 @@ class WorksetSettings(StrictBlock):
         description="Places whose sub-folders are worksets: folders, or blocks as s3-bucket/NAME "
         "or local-file-system/NAME"
     )
+    bucket_events: dict[Uri, str] = Field(
+        default_factory=dict,
+        description="URL of the SQS queue in which a watched bucket tells what is new, by the "
+        "place's URI: {s3://bucket/prefix: https://sqs…}; each place has a queue of its own",
+    )
     results: str = Field(description="Folder for results: RESULTS/CUSTOMER/WORKSET")
     export_roots: list[Uri] = Field(
         default_factory=list,
@@ -90,6 +95,15 @@ class WorksetSettings(StrictBlock):
     def _distinct(cls, value: list[str]) -> list[str]:
         if len(set(value)) != len(value):
             raise ValueError("a cluster is named twice")
+        return value
+
+    @field_validator("bucket_events")
+    @classmethod
+    def _one_each(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(set(value.values())) != len(value):
+            raise ValueError("two places have one queue, and each would take the other's messages")
+        if wrong := [url for url in value.values() if not url.startswith(("https://", "http://"))]:
+            raise ValueError(f"{wrong[0]} is no URL of a queue, such as https://sqs.REGION.…")
         return value
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -18,46 +18,47 @@ REST_S: Final = 600.0
 
 
 class Following:
-    """Calls `changed`, in the loop that it was made in, with the root of a place that has news.
+    """Calls `changed`, in the loop that it was made in, with the root of a place that has news, and
+    the names of the folders there, where it says them.
 
     It only makes things quicker: a place that tells nothing, or too little, is looked at all the
     same. A thread that hangs in its place holds up nobody, and does not keep the process.
     """
 
-    def __init__(self, changed: Callable[[str], None]) -> None:
+    def __init__(self, changed: Callable[[str, frozenset[str]], None]) -> None:
         self._changed = changed
         self._loop = asyncio.get_running_loop()
-        self._followed: dict[str, _Thread] = {}
+        self._followed: dict[tuple[str, str], _Thread] = {}
         self._log = get_logger("host")
 
-    def begin(self, sources: Iterable[Source]) -> None:
-        """Follow these places, and no others any more."""
-        there = {source.root: source for source in sources}
-        for root in self._followed.keys() - there.keys():
-            self._followed.pop(root).stop.set()
-        for root, source in there.items():
-            before = self._followed.get(root)
+    def begin(self, sources: Iterable[Source], queues: Mapping[str, str]) -> None:
+        """Follow these places, and no others any more; `queues`: that of a bucket, by its root."""
+        there = {(s.root, queues.get(s.root, "")): s for s in sources}
+        for key in self._followed.keys() - there.keys():
+            self._followed.pop(key).stop.set()
+        for key, source in there.items():
+            before = self._followed.get(key)
             if before is None or before.rested:
-                self._follow(root, source, before.failed if before else "")
+                self._follow(key, source, before.failed if before else "")
 
-    def _follow(self, root: str, source: Source, failed: str) -> None:
-        stop = threading.Event()
-        changes = source.changes(stop)
+    def _follow(self, key: tuple[str, str], source: Source, failed: str) -> None:
+        stop, (root, queue) = threading.Event(), key
+        changes = source.changes(stop, queue)
         if changes is not None:
-            self._followed[root] = _Thread(stop, failed)
+            self._followed[key] = _Thread(stop, failed)
             work = threading.Thread(
-                target=self._work, args=(root, self._followed[root], changes), daemon=True,
+                target=self._work, args=(root, self._followed[key], changes), daemon=True,
                 name=f"follows {root}",
             )  # fmt: skip
             work.start()
 
-    def _work(self, root: str, thread: _Thread, changes: Iterator[None]) -> None:
+    def _work(self, root: str, thread: _Thread, changes: Iterator[frozenset[str]]) -> None:
         try:
-            for _ in changes:
+            for names in changes:
                 if thread.stop.is_set():
                     return
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    self._loop.call_soon_threadsafe(self._changed, root)
+                    self._loop.call_soon_threadsafe(self._changed, root, names)
         except Exception as error:
             if str(error) != thread.failed:
                 self._log.warning(
@@ -68,7 +69,7 @@ class Following:
 
     def stop(self) -> None:
         """Follow nothing any more."""
-        self.begin(())
+        self.begin((), {})
 
 
 class _Thread:

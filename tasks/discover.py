@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from prefect import get_run_logger, task
@@ -46,10 +46,11 @@ SAMPLE: Final = 2
     cache_policy=NO_CACHE,
     timeout_seconds=600,
 )
-async def discover(root: str, seen: dict[str, Look]) -> list[str]:
+async def discover(root: str, seen: dict[str, Look], named: Sequence[str] = ()) -> list[str]:
     """Ids of the worksets that are new in a place; `seen` remembers what is not for the next call.
 
-    A folder that cannot be taken is told once and passed over; it holds up no other.
+    `named`: folders that the place has told of, whether their turn has come or not. A folder that
+    cannot be taken is told once and passed over; it holds up no other.
     """
     here, log = host(), get_run_logger()
     place = next(place for place in here.places if place.source.root == root)
@@ -60,7 +61,8 @@ async def discover(root: str, seen: dict[str, Look]) -> list[str]:
     # those that wait for their file are no part of it: they are looked at in every cycle
     chunks = await pass_over(here, root, [e for e in found if e.workset_id not in waits], seen)
     listed = {entry.location for entry in found}
-    found += [entry for entry in map(_candidate(root), remembered) if entry.location not in listed]
+    others = map(_candidate(root), dict.fromkeys([*remembered, *named]))
+    found += [entry for entry in others if entry.location not in listed]
     fresh = [e for e in found if e.location not in seen or seen[e.location].mark != mark(e)]
     ids = [entry.workset_id for entry in fresh if entry.workset_id]
     known = await here.call(here.db.known, ids) if ids else {}

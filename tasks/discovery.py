@@ -19,6 +19,7 @@ from tasks.settled import Look
 from worksets.errors import WorksetError
 from worksets.health import LONGEST_BACKOFF_S, backoff_s
 from worksets.record import WorksetRecord
+from worksets.texts import few
 
 LOOK_S: Final = 30.0
 """Seconds for which a poll with an end waits for a look at a watched place."""
@@ -49,8 +50,9 @@ class Discovery:
         self._context = Context()
         """That of the poll that cycles; a place that tells of news has none."""
         self._following: Following | None = None
-        self._told: set[str] = set()
-        """Places that have told of news and are to be looked at for it."""
+        self._told: dict[str, frozenset[str]] = {}
+        """Places that have told of news and are to be looked at for it, with the folders' names."""
+        self._idle_queues: set[str] = set()
         self._apart: dict[str, float] = {}
         """When each place may be looked at again for what it tells (loop time, s)."""
         self.follows = False
@@ -65,18 +67,35 @@ class Discovery:
         self._context = copy_context()
         if self.follows:
             self._following = self._following or Following(self.changed)
-            self._following.begin(self.here.places.sources)
+            self._following.begin(self.here.places.sources, self._queues())
         for place in self.here.places:
             self._begin(place)
 
-    def changed(self, root: str) -> None:
+    def _queues(self) -> dict[str, str]:
+        """The queues in which buckets tell what is new; one of a place that is none is named once.
+
+        While some place cannot be opened, nobody can say which are none.
+        """
+        queues, roots = self.here.settings.bucket_events, {s.root for s in self.here.places.sources}
+        idle = queues.keys() - roots if len(roots) == len(self.here.settings.worksets) else set()
+        if idle - self._idle_queues:
+            run_log().warning(
+                "bucket_events: %s is none of the watched places (%s); its queue is not read",
+                few(sorted(idle)), few(sorted(roots)),
+            )  # fmt: skip
+        self._idle_queues = idle
+        return queues
+
+    def changed(self, root: str, names: frozenset[str] = frozenset()) -> None:
         """A place tells that something may be new there: it is looked at once, as soon as may be.
 
-        Not while it is being looked at, for that may have passed by what is new.
+        Not while it is being looked at, for that may have passed by what is new. `names`: the
+        folders, where the place says them.
         """
         if root in self._told:
+            self._told[root] |= names
             return
-        self._told.add(root)
+        self._told[root] = names
         look = self._looks.get(root)
         if look is not None and not look[1].done():
             look[1].add_done_callback(lambda _: self._told_of(root))
@@ -88,18 +107,18 @@ class Discovery:
         loop.call_later(max(0.0, self._apart.get(root, 0.0) - loop.time()), self._look_at, root)
 
     def _look_at(self, root: str) -> None:
-        self._told.discard(root)
+        names = self._told.pop(root)
         if (look := self._looks.get(root)) is not None and not look[1].done():
-            self.changed(root)  # a full cycle has just begun a look
+            self.changed(root, names)  # a full cycle has just begun a look
             return
         for place in self.here.places:
             if place.source.root == root:
-                self._begin(place)
+                self._begin(place, names)
 
-    def _begin(self, place: Place) -> None:
+    def _begin(self, place: Place, names: frozenset[str] = frozenset()) -> None:
         now = asyncio.get_running_loop().time()
         if self._rests.get(place.source.root, (0, now))[1] <= now:
-            self._start(place.source.root, partial(self._look, place))
+            self._start(place.source.root, partial(self._look, place, names))
 
     def begin_deliveries(self) -> None:
         """Begin a look at what is waited for, if there is anything and no look is under way."""
@@ -142,11 +161,11 @@ class Discovery:
         failed = [self._failed[root] for root in roots if root in self._failed]
         return failed[-1] if failed and len(failed) == len(roots) else None
 
-    async def _look(self, place: Place) -> bool:
+    async def _look(self, place: Place, names: frozenset[str]) -> bool:
         root, loop = place.source.root, asyncio.get_running_loop()
         began = loop.time()
         try:
-            new = await discover(root, self._seen.setdefault(root, {}))
+            new = await discover(root, self._seen.setdefault(root, {}), sorted(names))
         except WorksetError as error:
             self._pass_over(root, error)
             return False

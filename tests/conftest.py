@@ -4,6 +4,8 @@ import os
 
 import hypothesis
 import pytest
+from prefect.blocks.core import Block
+from prefect.utilities.dispatch import _TYPE_REGISTRIES, get_dispatch_key
 
 from tests import services
 
@@ -17,6 +19,23 @@ SLOWEST = (
     "test_slurm", "test_notify", "test_unreachable", "test_dynamodb_fight",
 )  # fmt: skip
 """Files that take a minute and more, the longest first."""
+
+
+def pytest_collection_finish():
+    """A block of a test that has our block's slug would be loaded in its place everywhere."""
+    registered = _TYPE_REGISTRIES.get(Block, {})
+    of_tests = [
+        f"{one.__module__}.{one.__qualname__} ({slug})"
+        for slug, one in registered.items()
+        if one.__module__.startswith("tests.")
+        and any(
+            slug == get_dispatch_key(base, allow_missing=True)
+            for base in one.__mro__[1:]
+            if issubclass(base, Block) and base is not Block
+        )
+    ]
+    if of_tests:
+        raise pytest.UsageError(f"give these a _block_type_slug of their own: {of_tests}")
 
 
 def pytest_collection_modifyitems(items):

@@ -96,10 +96,12 @@ class Source(Protocol):
     def open(self, location: str) -> Folder:
         """The folder at a location below `root`."""
 
-    def changes(self, stop: threading.Event) -> Iterator[None] | None:
+    def changes(self, stop: threading.Event, queue: str) -> Iterator[frozenset[str]] | None:
         """An item, soon after it, for whatever may be new below it; None: nothing tells that.
 
-        It may miss some: looks find those. Each step blocks until then, or until `stop` is set.
+        It names the folders, unless `find` finds them all. It may miss some: looks find those.
+        Each step blocks until then, or until `stop` is set. `queue`: URL of the SQS queue in which
+        a bucket tells it; empty: there is none.
 
         Raises:
             WorksetError: from its steps: nothing more is told.

@@ -303,7 +303,7 @@ class LocalSource:
     def open(self, location: str) -> LocalFolder:
         return local_folder(location)
 
-    def changes(self, stop: threading.Event) -> Iterator[None] | None:
+    def changes(self, stop: threading.Event, queue: str) -> Iterator[frozenset[str]] | None:
         """See `Source`: what the kernel tells (inotify), of this machine's own writing only.
 
         Watched are the folder itself and those in it that wait for their `daylily_work.yaml`: no
@@ -311,13 +311,13 @@ class LocalSource:
         """
         return self._changes(stop)
 
-    def _changes(self, stop: threading.Event) -> Iterator[None]:
+    def _changes(self, stop: threading.Event) -> Iterator[frozenset[str]]:
         told: frozenset[str] = frozenset()
         while not stop.is_set():
             there = self._filled_and_not()
             if not there[0] <= told:
                 told = there[0]
-                yield
+                yield frozenset()
             waited_for = (os.path.join(self.path, name) for name in there[1])
             try:
                 began = True

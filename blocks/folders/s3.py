@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from prefect_aws.s3 import S3Bucket
 
 from blocks.aws import code_of, explained
 from blocks.folders.base import Found, SpecFile, SpecMissing
+from blocks.folders.s3_events import queue_region, told
 from worksets.delivery import NotThere, Seen
 from worksets.errors import ConfigurationError, DataError
 from worksets.jobs import Input
@@ -37,7 +38,8 @@ class S3Source:
         self.name: str = bucket.bucket_name
         folder = bucket.bucket_folder.strip("/")
         self.prefix = f"{folder}/" if folder else ""
-        self.client: Any = bucket.credentials.get_client("s3")
+        self._credentials = bucket.credentials
+        self.client: Any = self._credentials.get_client("s3")
         self.region = ""
 
     @property
@@ -70,8 +72,15 @@ class S3Source:
         after = {"newest_key": newest, "sweep_key": last if more else ""}
         return [_found(self.root, name) for name in names], json.dumps(after)
 
-    def changes(self, _stop: threading.Event) -> None:
-        """See `Source`: a bucket tells nothing by itself."""
+    def changes(self, stop: threading.Event, queue: str) -> Iterator[frozenset[str]] | None:
+        """See `Source`; without a queue a bucket tells nothing."""
+        return self._told(stop, queue) if queue else None
+
+    def _told(self, stop: threading.Event, queue: str) -> Iterator[frozenset[str]]:
+        region = queue_region(queue)
+        elsewhere = {"region_name": region} if region else {}
+        client = self._credentials.model_copy(update=elsewhere).get_client("sqs")
+        yield from told(client, queue, self.name, self.prefix, stop)
 
     def _check_region(self) -> None:
         """Refuse a bucket whose block names another region: each read would cross between them."""

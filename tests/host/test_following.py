@@ -40,7 +40,7 @@ async def told():
 
 @pytest.fixture
 async def following(told):
-    following = Following(told.roots.put_nowait)
+    following = Following(lambda root, _names: told.roots.put_nowait(root))
     yield following
     following.stop()
 
@@ -58,7 +58,7 @@ def deliver(folder):
 
 async def test_a_folder_that_is_moved_in_is_told_of(told, following, incoming, tmp_path):
     source = LocalSource(str(incoming))
-    following.begin([source])
+    following.begin([source], {})
     await asyncio.sleep(0.5)
     deliver(tmp_path / "made" / "w1")
     (tmp_path / "made" / "w1").rename(incoming / "w1")
@@ -69,7 +69,7 @@ async def test_a_folder_that_is_moved_in_is_told_of(told, following, incoming, t
 async def test_the_file_that_comes_last_is_told_of_and_what_comes_before_it_is_not(
     told, following, incoming
 ):
-    following.begin([LocalSource(str(incoming))])
+    following.begin([LocalSource(str(incoming))], {})
     (incoming / "w1").mkdir()
     for n in range(3):
         (incoming / "w1" / f"lane{n}.fq").write_text("@a\n")
@@ -82,7 +82,7 @@ async def test_the_file_that_comes_last_is_told_of_and_what_comes_before_it_is_n
 
 async def test_none_of_many_that_come_at_once_is_missed(told, following, incoming):
     """Each folder gets its file at another moment of a watch that begins anew."""
-    following.begin([LocalSource(str(incoming))])
+    following.begin([LocalSource(str(incoming))], {})
 
     def many():
         for n in range(60):
@@ -103,9 +103,9 @@ async def test_none_of_many_that_come_at_once_is_missed(told, following, incomin
 async def test_what_has_come_before_it_is_told_of_once(told, following, incoming):
     deliver(incoming / "w1")
     source = LocalSource(str(incoming))
-    following.begin([source])
+    following.begin([source], {})
     await told.next()
-    following.begin([source])
+    following.begin([source], {})
     await told.nothing()
 
 
@@ -116,7 +116,7 @@ async def test_a_link_is_not_followed(told, following, incoming, tmp_path):
     (incoming / "link").symlink_to(elsewhere)
     (incoming / "w1").mkdir()
     (incoming / "w1" / "all").symlink_to("/")
-    following.begin([LocalSource(str(incoming))])
+    following.begin([LocalSource(str(incoming))], {})
     await asyncio.sleep(NEVER_S)
     (elsewhere / "daylily_work.yaml").write_text("samples: []\n")
     await told.nothing()
@@ -136,7 +136,7 @@ def _watches():
 
 
 async def test_a_folder_that_goes_while_it_is_waited_for_ends_nothing(told, following, incoming):
-    following.begin([LocalSource(str(incoming))])
+    following.begin([LocalSource(str(incoming))], {})
     (incoming / "w1").mkdir()
     await asyncio.sleep(NEVER_S)
     shutil.rmtree(incoming / "w1")
@@ -151,7 +151,7 @@ async def test_a_place_that_cannot_tell_is_named_once_and_asked_again_later(
     asked = []
 
     class Full(LocalSource):
-        def changes(self, stop):
+        def changes(self, stop, queue):
             asked.append(stop)
             return self._fails()
 
@@ -161,12 +161,12 @@ async def test_a_place_that_cannot_tell_is_named_once_and_asked_again_later(
 
     source = Full(str(incoming))
     with caplog.at_level(logging.WARNING):
-        following.begin([source])
+        following.begin([source], {})
         await asyncio.sleep(0.2)
-        following.begin([source])
+        following.begin([source], {})
         assert len(asked) == 1, "it rests"
         monkeypatch.setattr(host.following, "REST_S", 0.0)
-        following.begin([source])
+        following.begin([source], {})
         await asyncio.sleep(0.2)
     assert len(asked) == 2
     assert [r.getMessage() for r in caplog.records if "watch limit" in r.getMessage()] == [
@@ -176,9 +176,9 @@ async def test_a_place_that_cannot_tell_is_named_once_and_asked_again_later(
 
 
 async def test_a_place_that_is_not_watched_any_more_is_let_go_of(told, following, incoming):
-    following.begin([LocalSource(str(incoming))])
+    following.begin([LocalSource(str(incoming))], {})
     await asyncio.sleep(NEVER_S)
-    following.begin([])
+    following.begin([], {})
     await asyncio.sleep(NEVER_S)
     deliver(incoming / "w1")
     await told.nothing()

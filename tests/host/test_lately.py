@@ -21,6 +21,8 @@ NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 class Counted(SQLiteStateDB):
     """A state DB with a clock, which counts how often it is read."""
 
+    _block_type_slug = "counted-state-db"
+
     _at = NOW
     _reads = 0
     _trouble = None

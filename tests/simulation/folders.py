@@ -28,7 +28,7 @@ class Folders:
         self._may_hang("the share hangs")
         return [Found(id_, f"{ROOT}/{id_}", "1") for id_ in self.files], ""
 
-    def changes(self, _stop):
+    def changes(self, _stop, _queue):
         return None
 
     def open(self, location):

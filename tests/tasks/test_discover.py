@@ -480,3 +480,41 @@ async def test_a_place_full_of_news_is_not_looked_at_without_a_pause(here, incom
         host.opening._current.reset(token)
     assert 2 <= len(looks) <= 5
     assert all(b - a >= 0.1 * tasks.discovery.APART for a, b in pairwise(looks))
+
+
+async def test_a_folder_that_a_bucket_names_is_found_though_its_turn_has_not_come(
+    here, incoming, looking
+):
+    discovery = looking[0]
+    for n in range(40):
+        (incoming / f"x{n:02d}").mkdir()
+    (incoming / "y-late").mkdir()
+    (incoming / "y-late" / "daylily_work.yaml").write_text(YAML)
+    source = Bucket(str(incoming))
+    watch(here, source)
+    await look(here, discovery)
+    token = host.opening._current.set(here)
+    try:
+        with disable_run_logger():
+            assert "y-late" not in ready(here)
+            discovery.changed(source.root, frozenset({"y-late"}))
+            discovery.changed(source.root, frozenset({"x00"}))
+            await until(lambda: "y-late" in ready(here))
+    finally:
+        host.opening._current.reset(token)
+    assert "x00" in here.db.pending(source.root), "named, and its file is not there yet"
+
+
+async def test_a_queue_of_a_place_that_is_not_watched_is_named_once(
+    here, incoming, looking, caplog, monkeypatch
+):
+    monkeypatch.setattr(tasks.discovery, "run_log", lambda: logging.getLogger("run"))
+    discovery, source = looking[0], LocalSource(str(incoming))
+    watch(here, source)
+    here.settings.bucket_events = {"s3://our-data/typo": "https://sqs.us-west-2.amazonaws.com/1/q"}
+    here.settings.worksets = ["a", "b"]
+    assert discovery._queues() and "typo" not in caplog.text, "a place cannot be opened now"
+    here.settings.worksets = ["a"]
+    for _ in range(3):
+        discovery._queues()
+    assert caplog.text.count("s3://our-data/typo is none of the watched places") == 1
