@@ -500,9 +500,10 @@ async def test_a_folder_that_a_bucket_names_is_found_though_its_turn_has_not_com
             discovery.changed(source.root, frozenset({"y-late"}))
             discovery.changed(source.root, frozenset({"x00"}))
             await until(lambda: "y-late" in ready(here))
+            # named, and its file is not there yet
+            await until(lambda: "x00" in here.db.pending(source.root))
     finally:
         host.opening._current.reset(token)
-    assert "x00" in here.db.pending(source.root), "named, and its file is not there yet"
 
 
 async def test_a_queue_of_a_place_that_is_not_watched_is_named_once(
