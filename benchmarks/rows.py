@@ -130,7 +130,7 @@ _DENSITY: Final = ("benchmarks.density", "--worksets", "300")
 _SIZES: Final = ("--worksets", "200", "--seconds", "10", "--clusters", "10", "--slots", "3")
 _MAKESPAN: Final = PROGRAMS.figure("makespan_s", "benchmarks.makespan", *_SIZES)
 _SHORT: Final = ("--worksets", "60", "--seconds", "0", "--clusters", "10", "--slots", "3")
-_REACTION: Final = ("benchmarks.reaction", "--worksets", "60")
+_REACTION: Final = ("benchmarks.reaction", "--worksets", "50")
 _POOL: Final = "benchmarks.thread_pool"
 _FULL: Final = ("benchmarks.backlog", "--ready", "10000")
 _FEW: Final = ("benchmarks.backlog", "--ready", "300")
@@ -167,11 +167,11 @@ ROWS: Final = {
             "s", PROGRAMS.figure("drop_s", *_REACTION), 5.0,
         ),
         Row(
-            "completion", "from the end of a job of 4 s to complete (p95)", "s",
+            "completion", "from the end of a job of 15 s to complete (p95)", "s",
             PROGRAMS.figure("completion_s", *_REACTION), 2.0,
         ),
         Row(
-            "refill", "from the end of a job of 4 s to the next on its slot (p95)", "s",
+            "refill", "from the end of a job of 15 s to the next on its slot, 25 slots (p95)", "s",
             PROGRAMS.figure("refill_s", *_REACTION), 2.0,
         ),
         Row(

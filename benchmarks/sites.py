@@ -40,9 +40,9 @@ def write_site(
     for number in range(worksets):
         deliver(folder, number)
     settings = {
-        "state_db": {"type": "sqlite", "path": "state.db"},
-        "worksets": ["worksets"],
-        "results": "results",
+        "state_db": {"type": "sqlite", "path": str(folder / "state.db")},
+        "worksets": [str(folder / "worksets")],
+        "results": str(folder / "results"),
         # its other settings are a user's by default
         "processor": {"max_concurrent_worksets": 10_000},
         "customers": {f"customer{n}": {} for n in range(CUSTOMERS)},
@@ -51,7 +51,7 @@ def write_site(
                 "type": "local-cluster",
                 "cluster_name": f"c{n}",
                 "max_concurrent_worksets": slots,
-                "work_folder": f"c{n}",
+                "work_folder": str(folder / f"c{n}"),
             }
             for n in range(clusters)
         ],

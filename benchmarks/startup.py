@@ -67,7 +67,7 @@ def command() -> float:
             sys.executable, "-m", "local.run", "--settings", str(file), "--run-dir", f"{name}/run",
             environment=environment,
         )  # fmt: skip
-        return first_step(Path(name) / "run" / "state.db", began)
+        return first_step(Path(name) / "state.db", began)
 
 
 def served() -> float:
@@ -77,7 +77,7 @@ def served() -> float:
         file = write_site(folder, worksets=1, seconds=0, clusters=1, slots=1)
         environment = dict(os.environ)
         worksets = str(Path(sys.executable).with_name("worksets"))
-        call(worksets, "apply", str(file), environment=environment, folder=folder)
+        call(worksets, "apply", "--settings", str(file), environment=environment, folder=folder)
         began = time.time()
         call(sys.executable, "-c", POLL, environment=environment)
         return first_step(folder / "state.db", began)
