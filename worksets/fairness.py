@@ -171,9 +171,10 @@ def effective_rank(priority: Priority, waited_hours: float, policy: PlacementPol
 def presses(record: WorksetRecord, length_h: float, policy: PlacementPolicy, now: datetime) -> bool:
     """Whether it must begin now, or its result may come after it is due.
 
-    Where the length of its run, in hours, is not known (0), that is `aging_hours` before.
+    Where the length of its run, in hours, is not known (0), that is `aging_hours` before. A
+    priority that was set by hand stands.
     """
-    if record.due is None:
+    if record.due is None or record.priority_by_hand:
         return False
     left_h = (record.due - now).total_seconds() / 3600
     return left_h <= (LEAD * length_h or policy.aging_hours)

@@ -183,7 +183,10 @@ def _due(value: Any) -> Any:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError("say of which zone its time is, such as 2026-12-01T18:00:00Z")
-        return value.astimezone(UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("there is no such time in UTC") from None
     if isinstance(value, date):
         return datetime.combine(value, time(23, 59, 59), UTC)
     raise ValueError("write a day (2026-12-01), a time (2026-12-01T18:00:00Z), or hours (24)")

@@ -320,7 +320,7 @@ class LocalSource:
                 yield frozenset()
             waited_for = (os.path.join(self.path, name) for name in there[1])
             try:
-                began = True
+                began, where = True, _identity(self.path)
                 for changes in watch(
                     self.path, *waited_for, recursive=False, watch_filter=self._may_fill,
                     debounce=TOGETHER_MS, stop_event=stop, rust_timeout=BEHIND_MS,
@@ -328,6 +328,9 @@ class LocalSource:
                 ):  # fmt: skip
                     if changes or (began and self._filled_and_not() != there):
                         break
+                    if _identity(self.path) != where:
+                        told = frozenset()
+                        break  # made anew, or mounted again: the kernel watches what was there
                     began = False
             except FileNotFoundError:
                 stop.wait(BEHIND_MS / 1000)  # a folder has gone meanwhile
@@ -356,6 +359,11 @@ class LocalSource:
             raise TransientError(f"{self.path} cannot be watched: {error}") from error
         newest = sorted(not_yet, reverse=True)[:MOST_UNFILLED]
         return frozenset(filled), frozenset(name for _, name in newest)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    info = path.stat()
+    return info.st_dev, info.st_ino
 
 
 def _found(entry: os.DirEntry[str]) -> Found | None:

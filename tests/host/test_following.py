@@ -145,6 +145,17 @@ async def test_a_folder_that_goes_while_it_is_waited_for_ends_nothing(told, foll
     await told.next()
 
 
+async def test_a_place_that_is_made_anew_is_followed_on(told, following, incoming):
+    """As one is that is mounted again."""
+    following.begin([LocalSource(str(incoming))], {})
+    await asyncio.sleep(NEVER_S)
+    incoming.rename(incoming.with_name("was"))
+    incoming.mkdir()
+    await asyncio.sleep(NEVER_S)
+    deliver(incoming / "w1")
+    await told.next()
+
+
 async def test_a_place_that_cannot_tell_is_named_once_and_asked_again_later(
     told, following, incoming, monkeypatch, caplog
 ):

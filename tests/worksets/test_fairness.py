@@ -315,5 +315,7 @@ def test_what_must_begin_now_goes_before_what_need_not_and_not_before_its_time()
     assert first(older, due_in(low, 4.1)) == ["older"]
     assert first(older, due_in(low, 3.9)) == ["low"]
     assert first(older, due_in(low, -9)) == ["low"], "late already: the sooner the better"
+    by_hand = low.model_copy(update={"priority_by_hand": True})
+    assert first(older, due_in(by_hand, 3.9)) == ["older"], "an operator has said so"
     urgent = workset("urgent", "cedar", Priority.URGENT, at=NOW - timedelta(hours=1), usd=2)
     assert first(urgent, due_in(low, 3.9)) == ["urgent"], "of two that are urgent the older"

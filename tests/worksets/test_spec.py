@@ -64,6 +64,7 @@ def test_a_good_one_keeps_foreign_keys_and_tells_them():
         (GOOD + b"due: soon", "write a day (2026-12-01)"),
         (GOOD + b"due: 2026-12-01T18:00:00", "say of which zone its time is"),
         (GOOD + b"due: 2026-13-01", "(line 4): 2026-13-01 is no time: month must be in 1..12"),
+        (GOOD + b"due: '0001-01-01T00:00:00+14:00'", "no such time in UTC"),
         (GOOD + b"due: 0", "more than 0"),
         (GOOD + b"due: -3", "due"),
         (GOOD + b"due: .inf", "at most 8760"),
