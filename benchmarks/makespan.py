@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cpu import of_server, serving, settled
-from benchmarks.sites import write_site
+from benchmarks.sites import sized, write_site
 from local import server
 
 
@@ -69,10 +69,7 @@ async def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--worksets", type=int, default=90)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--clusters", type=int, default=10)
-    parser.add_argument("--slots", type=int, default=3)
+    sized(parser)
     options = parser.parse_args()
     with serving() as running:
         file = write_site(running.folder.parent, **vars(options))

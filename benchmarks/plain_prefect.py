@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.cpu import serving
-from benchmarks.sites import write_site
+from benchmarks.sites import sized, write_site
 
 
 async def limit(clusters: int, slots: int) -> None:
@@ -53,10 +53,7 @@ def measure(folder: Path, options: argparse.Namespace) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--worksets", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--clusters", type=int, default=10)
-    parser.add_argument("--slots", type=int, default=3)
+    sized(parser)
     options = parser.parse_args()
     with serving() as running:
         folder = running.folder.parent

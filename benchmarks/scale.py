@@ -2,8 +2,7 @@
 
 ``python -m benchmarks.scale`` processes 60 and 240 worksets of jobs that do nothing, takes what one
 of them took from the smaller run, foretells the larger one, and prints one JSON object: the terms,
-the error of what was foretold, and what 10,000, 100,000 and 1,000,000 worksets a day need. See
-docs/scale.md for what each term stands for, and for what is not in it.
+the error of what was foretold, and what 10,000, 100,000 and 1,000,000 worksets a day need.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from pathlib import Path
@@ -61,6 +62,14 @@ def write_site(
     } | more
     (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
     return folder / "settings.yaml"
+
+
+def sized(parser: argparse.ArgumentParser) -> None:
+    """The options that say how many worksets there are, how long each takes, and on what."""
+    parser.add_argument("--worksets", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--clusters", type=int, default=10)
+    parser.add_argument("--slots", type=int, default=3)
 
 
 def percentile(values: list[float], share: float) -> float:

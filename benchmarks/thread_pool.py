@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.sites import write_site
+from benchmarks.sites import sized, write_site
 
 STATES = "CREATE TABLE worksets (id TEXT PRIMARY KEY, state TEXT, cluster TEXT, made REAL)"
 
@@ -119,10 +119,7 @@ class Processor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--worksets", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--clusters", type=int, default=10)
-    parser.add_argument("--slots", type=int, default=3)
+    sized(parser)
     parser.add_argument("--workers", type=int, default=5)
     parser.add_argument("--poll", type=float, default=30, help="seconds between two polls")
     parser.add_argument("--at-once", type=int, default=10, help="worksets at once, of all")

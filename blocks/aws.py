@@ -40,6 +40,10 @@ TRANSIENT: Final = frozenset(
 """Error codes that may be gone in a moment: botocore's own tables, and the services' own faults."""
 
 
+DENIED: Final = frozenset({"403", "AccessDenied", "AccessDeniedException"})
+"""Error codes of what the credentials' policy does not allow; S3 answers a HEAD by number."""
+
+
 def code_of(error: Exception) -> str:
     """AWS's code of an error; empty if it has none."""
     if isinstance(error, ClientError):

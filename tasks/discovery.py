@@ -50,8 +50,10 @@ class Discovery:
         self._context = Context()
         """That of the poll that cycles; a place that tells of news has none."""
         self._following: Following | None = None
-        self._told: dict[str, frozenset[str]] = {}
-        """Places that have told of news and are to be looked at for it, with the folders' names."""
+        self._told: set[str] = set()
+        """Places that have told of news and are to be looked at for it."""
+        self._named: dict[str, frozenset[str]] = {}
+        """Folders of a place that it has named, and that no look has seen since."""
         self._idle_queues: set[str] = set()
         self._apart: dict[str, float] = {}
         """When each place may be looked at again for what it tells (loop time, s)."""
@@ -92,10 +94,10 @@ class Discovery:
         Not while it is being looked at, for that may have passed by what is new. `names`: the
         folders, where the place says them.
         """
+        self._named[root] = self._named.get(root, frozenset()) | names
         if root in self._told:
-            self._told[root] |= names
             return
-        self._told[root] = names
+        self._told.add(root)
         look = self._looks.get(root)
         if look is not None and not look[1].done():
             look[1].add_done_callback(lambda _: self._told_of(root))
@@ -107,18 +109,18 @@ class Discovery:
         loop.call_later(max(0.0, self._apart.get(root, 0.0) - loop.time()), self._look_at, root)
 
     def _look_at(self, root: str) -> None:
-        names = self._told.pop(root)
+        self._told.discard(root)
         if (look := self._looks.get(root)) is not None and not look[1].done():
-            self.changed(root, names)  # a full cycle has just begun a look
+            self.changed(root)  # a full cycle has just begun a look
             return
         for place in self.here.places:
             if place.source.root == root:
-                self._begin(place, names)
+                self._begin(place)
 
-    def _begin(self, place: Place, names: frozenset[str] = frozenset()) -> None:
+    def _begin(self, place: Place) -> None:
         now = asyncio.get_running_loop().time()
         if self._rests.get(place.source.root, (0, now))[1] <= now:
-            self._start(place.source.root, partial(self._look, place, names))
+            self._start(place.source.root, partial(self._look, place))
 
     def begin_deliveries(self) -> None:
         """Begin a look at what is waited for, if there is anything and no look is under way."""
@@ -161,12 +163,13 @@ class Discovery:
         failed = [self._failed[root] for root in roots if root in self._failed]
         return failed[-1] if failed and len(failed) == len(roots) else None
 
-    async def _look(self, place: Place, names: frozenset[str]) -> bool:
+    async def _look(self, place: Place) -> bool:
         root, loop = place.source.root, asyncio.get_running_loop()
-        began = loop.time()
+        began, named = loop.time(), self._named.pop(root, frozenset())
         try:
-            new = await discover(root, self._seen.setdefault(root, {}), sorted(names))
+            new = await discover(root, self._seen.setdefault(root, {}), sorted(named))
         except WorksetError as error:
+            self._named[root] = self._named.get(root, frozenset()) | named
             self._pass_over(root, error)
             return False
         finally:

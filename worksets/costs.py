@@ -135,20 +135,26 @@ class Costs:
         In millionths of a dollar, whole: see `worksets.slots`.
         """
         hours, prices = record.estimates.vcpu_hours, self._prices(record)
-        rate = self.policy.late_usd_per_hour if record.due and self.now else 0.0
         found = {
-            n: round((hours * prices[n] + moved + rate * (rate and self.late_h(record, n))) * 1e6)
+            n: round((hours * prices[n] + moved) * 1e6)
             for n, (_, moved) in self.usd(record, mask).items()
         }
+        if record.due is not None:
+            rate = self.policy.late_usd_per_hour
+            found = {
+                n: usd + round(rate * self.late_h(record, n) * 1e6) for n, usd in found.items()
+            }
         preferred = self.fit.bit.get(record.preferred_cluster, 0).bit_length() - 1
         if preferred in found:
             found[preferred] -= round(self.policy.affinity_discount_usd * 1e6)
         return found
 
     def lowest(self, record: WorksetRecord, mask: int) -> float:
-        """The same on the cheapest cluster of `mask`, in dollars; infinite if it is empty."""
-        if record.due and self.now and mask:
-            return min(self.weighed(record, mask).values()) / 1e6
+        """The same on the cheapest cluster of `mask`, in dollars, without the wish; infinite if it
+        is empty."""
+        if record.due is not None and mask:
+            no_wish = record.model_copy(update={"preferred_cluster": ""})
+            return min(self.weighed(no_wish, mask).values()) / 1e6
         moved = record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
         near = mask & self._within(self.region(record))
         prices = self._prices(record)

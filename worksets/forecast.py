@@ -193,15 +193,19 @@ def _expected(came: Iterable[WorksetRecord], now: datetime) -> list[WorksetRecor
     # who was read at two moments may be there twice
     recent = {record.workset_id: record for record in came if record.created_at > now - past}
     first = sorted((record.created_at, id_) for id_, record in recent.items())
-    return [
-        recent[id_].model_copy(
-            update={
-                "workset_id": f"{_EXPECTED}{id_}", "created_at": at + past, "state": State.READY,
-                "retry_after": at + past, "completed_steps": (), "job_ended": True,
-            }
-        )
-        for at, id_ in first[:MOST_EXPECTED]
-    ]  # fmt: skip
+    return [_later(recent[id_], past) for _, id_ in first[:MOST_EXPECTED]]
+
+
+def _later(record: WorksetRecord, by: timedelta) -> WorksetRecord:
+    """One like it, that is not there yet."""
+    found = record.created_at + by
+    return record.model_copy(
+        update={
+            "workset_id": f"{_EXPECTED}{record.workset_id}", "created_at": found,
+            "retry_after": found, "due": None if record.due is None else record.due + by,
+            "state": State.READY, "completed_steps": (), "job_ended": True,
+        }
+    )  # fmt: skip
 
 
 def _real(found: dict[str, Expected]) -> dict[str, Expected]:

@@ -8,11 +8,9 @@ reported, for Daylily's own files carry more.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
@@ -31,6 +29,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from worksets.daylily import OTHERS, understood
+from worksets.due import Due
 from worksets.errors import ConfigurationError
 from worksets.record import MAX_RETRIES, Priority
 from worksets.sample_sheet import COLUMNS, SHEET_NAME, read_sheet
@@ -47,8 +46,6 @@ _FASTQ_ENDINGS: Final = tuple(
     f"{kind}{packed}" for kind in (".fastq", ".fq") for packed in ("", ".gz", ".bz2")
 )
 MAX_LANES: Final = 64
-MAX_DUE_H: Final = 8760.0
-"""A year; a result that is wanted later is wanted at no time."""
 NO_FILE: Final = "no_file"
 """Type of the error of a sample that names none."""
 _DIGEST: Final = {"md5": re.compile(r"[0-9a-f]{32}"), "sha256": re.compile(r"[0-9a-f]{64}")}
@@ -165,35 +162,6 @@ def _digests(value: Any) -> Any:
     return tuple(entry.strip().lower() for entry in entries)
 
 
-def _due(value: Any) -> Any:
-    """A moment, or hours from when it is found."""
-    text = value.strip() if isinstance(value, str) else ""
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        value = float(text)
-    elif text:
-        try:
-            day = re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text)
-            value = date.fromisoformat(text) if day else datetime.fromisoformat(text)
-        except ValueError:
-            value = None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not 0 < value <= MAX_DUE_H or not math.isfinite(value):
-            raise ValueError(f"hours are more than 0 and at most {MAX_DUE_H:g}")
-        return timedelta(hours=value)
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError("say of which zone its time is, such as 2026-12-01T18:00:00Z")
-        try:
-            return value.astimezone(UTC)
-        except OverflowError:
-            raise ValueError("there is no such time in UTC") from None
-    if isinstance(value, date):
-        return datetime.combine(value, time(23, 59, 59), UTC)
-    raise ValueError("write a day (2026-12-01), a time (2026-12-01T18:00:00Z), or hours (24)")
-
-
-Due = Annotated[datetime | timedelta, BeforeValidator(_due)]
-"""When a result is wanted: at a moment, or so long after its workset was found."""
 Coverage = Annotated[float, Field(strict=True, gt=0, le=10_000, description="mean depth, ×")]
 
 

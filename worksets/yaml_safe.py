@@ -126,14 +126,15 @@ def _line(part: yaml.Node | yaml.Event) -> int:
     return mark.line + 1 if mark else 1
 
 
-def _check_time(node: yaml.Node, name: str, line: int) -> None:
-    """Refuse what looks like a day or a time and is none, such as 2026-13-01."""
+def _check_value(node: yaml.Node, name: str, line: int) -> None:
+    """Refuse what looks like a time or a number and is none, such as 2026-13-01 or 0x_."""
     try:
         yaml.SafeLoader("").construct_object(node)
     except (ValueError, OverflowError) as error:
+        kind = node.tag.rpartition(":")[2].replace("timestamp", "time")
         raise YamlRefused(
-            f"{name} (line {line}): {node.value} is no time: {error}; put it in quotes if it is a "
-            f"text"
+            f"{name} (line {line}): {node.value} is no {kind}: {error}; put it in quotes if it is "
+            f"a text"
         ) from None
 
 
@@ -163,8 +164,8 @@ def _check_nodes(
             f"{name} (line {line}): a number of {len(node.value):,} digits; put it in quotes if it "
             f"is a text"
         )
-    if node.tag.endswith(":timestamp"):
-        _check_time(node, name, line)
+    if node.tag in _READ_OTHERWISE:
+        _check_value(node, name, line)
     open_nodes.add(id(node))
     size = 1
     if isinstance(node, yaml.SequenceNode):

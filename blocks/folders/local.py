@@ -17,9 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from watchfiles import Change, watch
-
 from blocks.folders.base import Found, SpecFile, SpecMissing
+from blocks.folders.local_events import told
 from worksets.delivery import NotThere, Seen
 from worksets.errors import ConfigurationError, DataError, TransientError
 from worksets.jobs import Input
@@ -28,12 +27,6 @@ from worksets.spec import FILE_NAME, is_identifier
 from worksets.uris import file_path, file_uri, once_encoded
 from worksets.yaml_safe import MAX_BYTES
 
-TOGETHER_MS: Final = 1000
-"""Changes of so many milliseconds are told as one."""
-BEHIND_MS: Final = 1000
-"""Milliseconds after which it is looked what came before a watch had begun."""
-MOST_UNFILLED: Final = 500
-"""Folders without a `daylily_work.yaml` that are watched for it, the newest."""
 NO_FILE: Final = (errno.ENXIO, errno.ENODEV)
 """Errors of opening a socket, or a device without a driver."""
 
@@ -304,66 +297,8 @@ class LocalSource:
         return local_folder(location)
 
     def changes(self, stop: threading.Event, queue: str) -> Iterator[frozenset[str]] | None:
-        """See `Source`: what the kernel tells (inotify), of this machine's own writing only.
-
-        Watched are the folder itself and those in it that wait for their `daylily_work.yaml`: no
-        deeper, and through no link, for who delivers could lead us all over the file system.
-        """
-        return self._changes(stop)
-
-    def _changes(self, stop: threading.Event) -> Iterator[frozenset[str]]:
-        told: frozenset[str] = frozenset()
-        while not stop.is_set():
-            there = self._filled_and_not()
-            if not there[0] <= told:
-                told = there[0]
-                yield frozenset()
-            waited_for = (os.path.join(self.path, name) for name in there[1])
-            try:
-                began, where = True, _identity(self.path)
-                for changes in watch(
-                    self.path, *waited_for, recursive=False, watch_filter=self._may_fill,
-                    debounce=TOGETHER_MS, stop_event=stop, rust_timeout=BEHIND_MS,
-                    yield_on_timeout=True, raise_interrupt=False, ignore_permission_denied=True,
-                ):  # fmt: skip
-                    if changes or (began and self._filled_and_not() != there):
-                        break
-                    if _identity(self.path) != where:
-                        told = frozenset()
-                        break  # made anew, or mounted again: the kernel watches what was there
-                    began = False
-            except FileNotFoundError:
-                stop.wait(BEHIND_MS / 1000)  # a folder has gone meanwhile
-            except OSError as error:
-                raise TransientError(f"{self.path} cannot be watched: {error}") from error
-
-    def _may_fill(self, change: Change, path: str) -> bool:
-        """Whether a change may be that of a folder that comes, or gets its `daylily_work.yaml`."""
-        above, name = os.path.split(path)
-        return name == FILE_NAME or (change is Change.added and above == str(self.path))
-
-    def _filled_and_not(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Names of folders that have their `daylily_work.yaml`, and of those that wait for it."""
-        filled, not_yet = set(), []
-        try:
-            with os.scandir(self.path) as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):
-                        if not entry.is_dir(follow_symlinks=False):
-                            continue
-                        if os.path.lexists(os.path.join(entry.path, FILE_NAME)):
-                            filled.add(entry.name)
-                        else:
-                            not_yet.append((entry.stat(follow_symlinks=False).st_mtime, entry.name))
-        except OSError as error:
-            raise TransientError(f"{self.path} cannot be watched: {error}") from error
-        newest = sorted(not_yet, reverse=True)[:MOST_UNFILLED]
-        return frozenset(filled), frozenset(name for _, name in newest)
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    info = path.stat()
-    return info.st_dev, info.st_ino
+        """See `Source`: what the kernel tells; `find` lists all, so no folder is named."""
+        return (frozenset() for _ in told(self.path, stop))
 
 
 def _found(entry: os.DirEntry[str]) -> Found | None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect_aws.s3 import S3Bucket
 
-from blocks.aws import code_of, explained
+from blocks.aws import DENIED, code_of, explained
 from blocks.folders.base import Found, SpecFile, SpecMissing
 from blocks.folders.s3_events import queue_region, told
 from worksets.delivery import NotThere, Seen
@@ -27,7 +27,6 @@ PAGE: Final = 1000
 AFTER: Final = "~"
 """Sorts after every name that a file of a workset may begin with."""
 MISSING: Final = ("404", "NoSuchKey")
-DENIED: Final = ("403", "AccessDenied")
 ARCHIVED: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from blocks.aws import code_of, explained
+from blocks.aws import DENIED, code_of, explained
 from worksets.errors import ConfigurationError
 from worksets.spec import FILE_NAME, is_identifier
 
@@ -22,7 +22,6 @@ WAIT_S: Final = 10
 """Seconds for which the queue may hold its answer back; less than our clients wait for one."""
 AT_ONCE: Final = 10
 """Messages of one answer; SQS gives no more."""
-DENIED: Final = ("AccessDenied", "AccessDeniedException", "403")
 
 
 def queue_region(url: str) -> str:
@@ -43,14 +42,14 @@ def folders_in(text: str, bucket: str, prefix: str) -> frozenset[str]:
 def _names(message: Any, bucket: str, prefix: str) -> Iterator[str]:
     if "Message" in message:
         message = json.loads(message["Message"])
-    told = [record.get("s3", {}) for record in message.get("Records", [])]
-    for one in [*told, message.get("detail", {})]:
-        if one.get("bucket", {}).get("name") != bucket:
-            continue
+    # S3 writes a key as in a URL; EventBridge writes it plainly
+    told = [(record.get("s3", {}), True) for record in message.get("Records", [])]
+    for one, quoted in [*told, (message.get("detail", {}), False)]:
         key = one.get("object", {}).get("key", "")
-        # S3 writes a key as in a URL; EventBridge writes it plainly, and no lawful name differs
-        name, _, file = unquote_plus(key).removeprefix(prefix).partition("/")
-        if unquote_plus(key).startswith(prefix) and file == FILE_NAME and is_identifier(name):
+        key = unquote_plus(key) if quoted else key
+        name, _, file = key.removeprefix(prefix).partition("/")
+        here = one.get("bucket", {}).get("name") == bucket and key.startswith(prefix)
+        if here and file == FILE_NAME and is_identifier(name):
             yield name
 
 

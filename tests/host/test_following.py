@@ -4,7 +4,10 @@ import asyncio
 import logging
 import os
 import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -154,6 +157,41 @@ async def test_a_place_that_is_made_anew_is_followed_on(told, following, incomin
     await asyncio.sleep(NEVER_S)
     deliver(incoming / "w1")
     await told.next()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+async def test_a_folder_that_may_not_be_read_costs_no_other(told, following, incoming):
+    (incoming / "secret").mkdir(mode=0)
+    (incoming / "w1").mkdir()
+    following.begin([LocalSource(str(incoming))], {})
+    await asyncio.sleep(NEVER_S)
+    deliver(incoming / "w1")
+    await told.next()
+
+
+NO_FILES_LEFT = """
+import os, resource, sys, threading
+from pathlib import Path
+from blocks.folders.local_events import told
+from worksets.errors import TransientError
+free = os.open("/dev/null", os.O_RDONLY)
+os.close(free)
+# one for the listing, none for the kernel's answers
+resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, free + 1))
+try:
+    next(told(Path(sys.argv[1]), threading.Event()))
+except TransientError as error:
+    print(error)
+"""
+
+
+def test_a_limit_of_the_system_is_told_with_its_name(incoming):
+    done = subprocess.run(
+        [sys.executable, "-c", NO_FILES_LEFT, str(incoming)], capture_output=True, text=True,
+        cwd=Path(__file__).parents[2], timeout=60,
+    )  # fmt: skip
+    assert f"{incoming} cannot be watched" in done.stdout, done.stderr
+    assert "fs.inotify.max_user_instances" in done.stdout
 
 
 async def test_a_place_that_cannot_tell_is_named_once_and_asked_again_later(

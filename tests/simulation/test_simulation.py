@@ -11,6 +11,13 @@ from tests.simulation.mutations import MUTATIONS
 from tests.simulation.runs import run_seeds
 
 SEEDS = range(600)
+SEEN_AT = {
+    "health-is-forgotten-and-no-look-comes-before-the-intent": 1401,
+    "limits-checked-before-the-lock": 290,
+    "holders-counted-instead-of-kept-as-a-set": 23,
+}
+"""Where a rare mistake was seen last: it is looked for there first. What a seed is changes with the
+product, so it may move; then the search takes ten minutes, and this is to be written anew."""
 
 
 @pytest.mark.slow
@@ -25,7 +32,8 @@ def test_nothing_is_violated_and_every_kind_of_fault_has_happened():
 @pytest.mark.parametrize("mutation", sorted(MUTATIONS))
 def test_a_mutation_is_caught(mutation):
     # most are seen within ten seeds; the rarest, a race of two pollers, in one of a few hundred
-    seeds = range(3000)
+    first = SEEN_AT.get(mutation, 0)
+    seeds = [*range(first, 3000), *range(first)]
     assert any(r.violation for r in run_seeds(seeds, mutation)), f"{mutation}: nobody noticed"
 
 

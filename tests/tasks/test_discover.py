@@ -506,6 +506,31 @@ async def test_a_folder_that_a_bucket_names_is_found_though_its_turn_has_not_com
         host.opening._current.reset(token)
 
 
+async def test_a_folder_that_was_named_is_not_forgotten_by_a_look_that_fails(
+    here, incoming, looking
+):
+    discovery, source = looking[0], Bucket(str(incoming))
+    for n in range(40):
+        (incoming / f"x{n:02d}").mkdir()
+    (incoming / "y-late").mkdir()
+    (incoming / "y-late" / "daylily_work.yaml").write_text(YAML)
+    real, source.find = source.find, lambda cursor: (_ for _ in ()).throw(TransientError("away"))
+    watch(here, source)
+    token = host.opening._current.set(here)
+    try:
+        with disable_run_logger():
+            discovery.begin()
+            await asyncio.wait([task for _, task in discovery._looks.values()])
+            discovery.changed(source.root, frozenset({"y-late"}))
+            await until(lambda: not discovery._told)
+    finally:
+        host.opening._current.reset(token)
+    source.find = real
+    discovery._rests.clear()
+    await look(here, discovery)
+    assert "y-late" in ready(here)
+
+
 async def test_a_queue_of_a_place_that_is_not_watched_is_named_once(
     here, incoming, looking, caplog, monkeypatch
 ):

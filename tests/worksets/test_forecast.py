@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from worksets import overview
 from worksets.capacity import ClusterView, Limits
 from worksets.costs import PlacementPolicy
-from worksets.forecast import MOMENTS, OVERDUE, SURE, forecast, last_end
+from worksets.forecast import EXPECTED_H, MOMENTS, OVERDUE, SURE, _expected, forecast, last_end
 from worksets.placement import plan
 from worksets.record import Estimates, HistoryEntry, Priority, State, WorksetRecord
 
@@ -180,3 +180,10 @@ def test_as_much_is_expected_to_come_as_has_come():
     # of what came before that nothing is expected
     old = [record.model_copy(update={"created_at": at(-4)}) for record in came]
     assert forecast(*given, came=old)["w9"].starts == at(1)
+
+
+def test_what_is_expected_to_come_is_due_as_long_after_it_as_what_came():
+    came = [workset(10, due=at(20)), workset(20)]
+    later = {record.workset_id[-3:]: record for record in _expected(came, NOW)}
+    assert later["w10"].due == at(20 + EXPECTED_H) and later["w20"].due is None
+    assert all(record.created_at > NOW for record in later.values())

@@ -123,6 +123,14 @@ def test_a_message_says_which_folders_or_nothing(message, names):
     assert folders_in(json.dumps(message), "b", "in/") == names
 
 
+def test_a_prefix_may_have_a_plus_in_it():
+    """S3 writes it as in a URL, EventBridge as it is."""
+    plain = {"detail": {"bucket": {"name": "b"}, "object": {"key": "a+b/w1/daylily_work.yaml"}}}
+    quoted = event("b", "a%2Bb/w1/daylily_work.yaml")
+    assert folders_in(json.dumps(plain), "b", "a+b/") == {"w1"}
+    assert folders_in(json.dumps(quoted), "b", "a+b/") == {"w1"}
+
+
 @given(st.text(), st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner)
        | st.dictionaries(st.sampled_from(["Records", "Message", "detail", "s3", "bucket", "name",
                                           "object", "key"]), inner)))  # fmt: skip
