@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from blocks.state_db import SQLiteStateDB
+from blocks.state_db import SQLiteStateDB, WorksetStateDB
 from worksets.record import OPEN, STEPS, State, StepRun, WorksetRecord
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,7 +57,7 @@ def filled(path: Path, count: int) -> SQLiteStateDB:
     return db
 
 
-def look(db: SQLiteStateDB) -> None:
+def look(db: WorksetStateDB) -> None:
     """What one cycle of a poll, one look of the display and `worksets queue` ask."""
     db.ready()
     db.held()

@@ -121,6 +121,28 @@ def _startup() -> float:
     return float(found["command_s"] - found["server_s"])
 
 
+def _units(kind: str, unit: str, *argv: str) -> Callable[[], float]:
+    """Request units of a life or of a poll; an empty answer counts as AWS documents it."""
+
+    def taken() -> float:
+        found = PROGRAMS(*argv)[kind]
+        return float(found[unit] + (found["empty_reads"] / 2 if unit == "read" else 0))
+
+    return taken
+
+
+def _recovery(seconds: str, worksets: int) -> Callable[[], float]:
+    """Seconds beyond the lease of the one that was killed."""
+
+    def took() -> float:
+        found = PROGRAMS("benchmarks.recovery", "--worksets", str(worksets))
+        if found["doubles"]:
+            raise RuntimeError(f"{found['doubles']} jobs were begun twice")
+        return float(found[seconds] - found["lease_s"])
+
+    return took
+
+
 def _memory() -> float:
     found = PROGRAMS(*_DENSITY)
     return float((found["memory_mb"] - 150) / found["worksets"])
@@ -134,7 +156,16 @@ _REACTION: Final = ("benchmarks.reaction", "--worksets", "50")
 _POOL: Final = "benchmarks.thread_pool"
 _FULL: Final = ("benchmarks.backlog", "--ready", "10000")
 _FEW: Final = ("benchmarks.backlog", "--ready", "300")
+_HISTORY: Final = ("benchmarks.history_dynamodb", "--finished", "100000")
+_UNITS: Final = ("benchmarks.state_db_cost", "--finished", "20000", "--held")
+_UNITS_FEW: Final = ("benchmarks.state_db_cost", "--finished", "2000", "--held")
+_POLLERS: Final = ("benchmarks.pollers", "--worksets", "500")
 _TUNED: Final = ("--workers", "30", "--poll", "1", "--at-once", "30")
+
+
+def _each_s(pollers: int) -> Callable[[], float]:
+    return lambda: 60 / float(PROGRAMS(*_POLLERS)[f"per_minute_{pollers}"])
+
 
 ROWS: Final = {
     row.name: row
@@ -149,6 +180,46 @@ ROWS: Final = {
             "history", "what a poll, the display and the queue ask of SQLite beside 100,000 "
             "finished worksets", "ms", lambda: history.look_ms(100_000), 1.2,
             lambda: history.look_ms(200), "200 finished: those that discovery asks for",
+        ),
+        Row(
+            "history_dynamodb", "the same of DynamoDB (DynamoDB Local)", "ms",
+            PROGRAMS.figure("many_ms", *_HISTORY), 1.2, PROGRAMS.figure("few_ms", *_HISTORY),
+            "200 finished",
+        ),
+        Row(
+            "db_cost_life", "write units of DynamoDB for a workset's life beside 1,000 held", "",
+            _units("life", "write", *_UNITS, "1000"), 1.05,
+            _units("life", "write", *_UNITS, "10"), "beside 10 held",
+        ),
+        Row(
+            "db_cost_poll", "read units of DynamoDB for a poll beside 20,000 finished, 10 held",
+            "", _units("poll", "read", *_UNITS, "10"), 1.2,
+            _units("poll", "read", *_UNITS_FEW, "10"), "beside 2,000 finished",
+        ),
+        Row(
+            "recovery_100", "from the kill (-9) of a poller with 100 jobs until another holds all, "
+            "beyond its lease", "s", _recovery("killed_s", 100), 10.0,
+        ),
+        Row(
+            "recovery_300", "the same with 300", "s", _recovery("killed_s", 300), 10.0,
+        ),
+        Row(
+            "recovery_300_watched", "the same until another watches all their jobs", "s",
+            _recovery("killed_watched_s", 300), 10.0,
+        ),
+        Row(
+            "recovery_stopped", "300 jobs, their poller ended by SIGTERM: from the first sign of "
+            "life of another until it holds all", "s",
+            PROGRAMS.figure("stopped_s", "benchmarks.recovery", "--worksets", "300"), 5.0,
+        ),
+        Row(
+            "pollers_2", "seconds for a workset by 2 pollers on one queue of 500 (DynamoDB Local)",
+            "s", _each_s(2), 1.0, _each_s(1), "by one",
+        ),
+        Row("pollers_4", "the same by 4", "s", _each_s(4), 1.0, _each_s(1), "by one"),
+        Row(
+            "pollers_conflicts", "flow runs of 4 pollers that found their workset taken, a workset",
+            "", PROGRAMS.figure("conflicts_4", *_POLLERS), 0.05,
         ),
         Row(
             "startup", "from the command of `make run` to the first job, beyond what a server "
@@ -221,6 +292,11 @@ ROWS: Final = {
             "makespan_executor", "the same", "s", _MAKESPAN, 1.0,
             PROGRAMS.figure("makespan_s", "benchmarks.plain_prefect", *_SIZES),
             "Prefect alone: a task for each, with its cluster's tag limit",
+        ),
+        Row(
+            "makespan_submitit", "the same", "s", _MAKESPAN, 1.0,
+            PROGRAMS.figure("makespan_s", "benchmarks.submitit_local", *_SIZES),
+            "submitit's local executor, a thread for each slot",
         ),
     )
 }  # fmt: skip

@@ -105,7 +105,7 @@ def one_life(db: DynamoDBStateDB, workset_id: str, limit: int = 10) -> None:
     )
     db.add_spent("2026-11", "acme-genomics", f"{workset_id}.a1", 41.2)  # clusters have prices
     db.complete(workset_id, begun.fence, runs)
-    db.add_estimate_ratio("germline", 1.07)
+    db.add_estimate_ratio("germline", 1.07, "alpha")
     db.save_grown("germline", f"{db.grown('germline')} 0@aaaa/0@bbbb"[-280:])
 
 
@@ -116,6 +116,7 @@ def one_poll(db: DynamoDBStateDB, names: list[str]) -> None:
     """
     db.installation()
     db.clusters_health()
+    db.paces(["germline"], ["alpha", "beta"])
     db.renew_lease(OWNER, 3600)
     db.owed()
     db.requeue_due()  # recover

@@ -37,7 +37,7 @@ class Budgets:
         spent = await here.call(here.db.spent, month, most)
         held = {record.workset_id: record for record in begun}
         held |= {record.workset_id: record for record in await here.call(here.db.held)}
-        views = {name: watch.cluster.view() for name, watch in here.watches.items()}
+        views = {name: here.view(name) for name in here.watches}
         self.known = await here.call(budgets, most, spent, held.values(), views, month)
         for name, budget in self.known.items():
             if name in spent and budget.level > spent[name].told_level(budget.usd):

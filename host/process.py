@@ -67,6 +67,8 @@ class Host:
         self.look_again_at = math.inf
         """When (`time.monotonic`) a delivery that is under way may have come to rest."""
         self._known_health: dict[str, Health] = {}
+        self._paces: dict[str, dict[str, float]] = {}
+        """How long pipelines take on clusters, by what they usually take."""
         self.places = Places()
         self.call = Threads(config.max_workers)
         self.telling = Telling(config)
@@ -80,7 +82,7 @@ class Host:
         views = []
         for name in sorted(self.placeable):
             watch = self.watches[name]
-            view, room = watch.cluster.view(), watch.capacity
+            view, room = self.view(name), watch.capacity
             if why := self.drained.get(name):
                 view = view.model_copy(update={"unavailable": f"drained: {why}"})
             elif watch.unreachable:
@@ -94,6 +96,11 @@ class Host:
                 view = view.model_copy(update={"max_concurrent_worksets": room})
             views.append(view)
         return views
+
+    def view(self, name: str) -> ClusterView:
+        """A cluster as its settings and its scheduler have it, and how fast it has been."""
+        view, paces = self.watches[name].cluster.view(), self._paces.get(name)
+        return view.model_copy(update={"paces": paces}) if paces else view
 
     @property
     def limits(self) -> Limits:
@@ -158,6 +165,8 @@ class Host:
         # one that left the settings is still watched for what runs there, but not placed on
         self.placeable = frozenset(found)
         self.drained = await self.call(self.db.drained, sorted(found))
+        if len(found) > 1:
+            self._paces = await self.call(self.db.paces, self.settings.pipelines, sorted(found))
         await self.places.refresh(self.settings.worksets)
         await self._look_at_clusters()
 

@@ -26,7 +26,7 @@ from tasks.recover import Recovered, orphans
 from tasks.serving import AnyFlow, Serving
 from tasks.showing import Board
 from worksets.config import Launch, Pipeline
-from worksets.errors import MAX_DETAILS
+from worksets.errors import MAX_DETAILS, Refused
 from worksets.placement import Decision, plan
 from worksets.polling import Stop
 from worksets.record import WorksetRecord, scopes_of
@@ -114,7 +114,22 @@ class Launcher:
                 "%s (attempt %d on %s) is carried by nobody; it is gone on with here",
                 record.workset_id, record.attempt, record.cluster_name,
             )  # fmt: skip
-            await self._start(record, None)
+            if await self._hold(record):
+                await self._start(record, None)
+
+    async def _hold(self, record: WorksetRecord) -> bool:
+        """Hold at once what will run in this process: of many, the last waits long for its flow.
+
+        What this process has no cluster for, it does not hold. False: another was faster.
+        """
+        here, owner = self.here, record.lock_owner
+        if self.launch == "inline" and owner != here.owner and record.cluster_name in here.watches:
+            try:
+                await here.call(here.db.take_over, record.workset_id, here.owner, owner)
+            except Refused as refused:
+                run_log().info("%s", refused)
+                return False
+        return True
 
     async def cycle(self) -> None:
         """Plan, and start what has a free slot."""

@@ -169,7 +169,7 @@ async def _learn(here: Host, done: WorksetRecord) -> None:
         vcpus = here.watch(done.cluster_name).cluster.request(done.estimates).vcpus
         ratio = taken(done, vcpus)
         if ratio is not None:
-            await here.call(here.db.add_estimate_ratio, done.pipeline, ratio)
+            await here.call(here.db.add_estimate_ratio, done.pipeline, ratio, done.cluster_name)
         before = await here.call(here.db.grown, done.pipeline)
         after = with_finished(before, done, here.asks_of(here.settings.pipeline(done.pipeline)))
         if after != before:

@@ -121,6 +121,5 @@ def budgets(
     for record in held:
         if budget := found.get(record.customer_id):
             cluster = clusters.get(record.cluster_name)
-            price = cluster.price_of(record.estimates) if cluster else 0.0
-            found[record.customer_id] = budget.begun(record.estimates.vcpu_hours * price)
+            found[record.customer_id] = budget.begun(cluster.usd_of(record) if cluster else 0.0)
     return found

@@ -60,6 +60,9 @@ class ClusterView(Frozen):
     reference_genomes: frozenset[str] = Field(frozenset(), description="empty: all are there")
     region: str = Field("", description="where it is; empty: unknown, and no transfer is counted")
     price_per_vcpu_hour: float = Field(0.0, ge=0, description="US dollars; 0: it costs nothing")
+    paces: Mapping[str, float] = Field(
+        {}, description="how long a pipeline takes there, by what it usually takes; else as long"
+    )
     ceilings: tuple[Ceiling, ...] = Field(
         (), description="what one job may be given, by place; empty: what it gives to a workset"
     )
@@ -96,6 +99,15 @@ class ClusterView(Frozen):
     def takes(self, needs: Estimates) -> Room:
         """Of its room, a workset of such needs; what it has more as a retry is not in it."""
         return Room(self.vcpus_of(needs), needs.memory_gb or self.memory_gb_per_workset, needs.gpus)
+
+    def pace_of(self, record: WorksetRecord) -> float:
+        """How long the workset takes there, by what its pipeline usually takes."""
+        return self.paces.get(record.pipeline, 1.0)
+
+    def usd_of(self, record: WorksetRecord) -> float:
+        """US dollars that the workset's run is expected to cost there."""
+        needs = record.estimates
+        return needs.vcpu_hours * self.pace_of(record) * self.price_of(needs)
 
     def price_of_request(self, asked: JobRequest) -> float:
         """US dollars a vCPU-hour of a job that asks for this there."""
@@ -171,6 +183,7 @@ class Fit:
             ),
             "minutes": self.where(p.minutes >= c.minutes_unsaid for c, _, p in self._places),
         }
+        self._places_for: dict[tuple[float, ...], int] = {}
         self._clusters_of: dict[int, int] = {}
         self._prices_of: dict[int, tuple[float, ...]] = {}
         self._references: dict[str, int] = {}
@@ -204,6 +217,12 @@ class Fit:
 
     def _places_of(self, needs: Estimates) -> int:
         """The places that give all that it needs, whichever clusters they are of."""
+        asked = needs.memory_gb, needs.vcpus, needs.minutes, needs.gpus, needs.scratch_gb
+        if asked not in self._places_for:
+            self._places_for[asked] = self._giving_all(needs)
+        return self._places_for[asked]
+
+    def _giving_all(self, needs: Estimates) -> int:
         rest = reduce(
             and_, (self._giving(name, getattr(needs, name)) for name in ASKED if name != "minutes")
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import repeat
+from operator import mul
 from statistics import median
 from typing import Annotated, Final
 
@@ -89,10 +91,11 @@ class PlacementPolicy(Frozen):
 class Costs:
     """What worksets cost on some clusters under one policy.
 
-    Run: vCPU-hours × the cluster's price of one. Transfer: GB of FASTQ × the price between
-    regions; 0 within a region, and where a region is not known. Where they are weighed, an hour of
-    the run has the policy's price too: with v vCPUs that is price / v more for a vCPU-hour; and an
-    hour by which it would end after it is due, begun at `now` (None: nothing is late).
+    Run: vCPU-hours × the cluster's pace for their pipeline × its price of one. Transfer: GB of
+    FASTQ × the price between regions; 0 within a region, and where a region is not known. Where
+    they are weighed, an hour of the run has the policy's price too: with v vCPUs that is
+    price / v more for a vCPU-hour; and an hour by which it would end after it is due, begun at
+    `now` (None: nothing is late).
     """
 
     def __init__(self, fit: Fit, policy: PlacementPolicy, now: datetime | None = None) -> None:
@@ -101,6 +104,8 @@ class Costs:
         self.now = now
         self._cheapest: dict[tuple[int, int], float] = {}
         self._with_time: dict[tuple[int, int, float], tuple[float, ...]] = {}
+        self._paces: dict[str, tuple[float, ...] | None] = {}
+        self._paced: dict[tuple[int, str], tuple[float, ...]] = {}
         self._vcpus = [cluster.vcpus_per_workset for cluster in fit.clusters]
         self._usual_vcpus = median(self._vcpus) if self._vcpus else 1
         self._regions = [cluster.region for cluster in fit.clusters]
@@ -118,7 +123,7 @@ class Costs:
         """Run and transfer on each cluster of `mask`."""
         region, hours = self.region(record), record.estimates.vcpu_hours
         moved = record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
-        near, prices = self._within(region), self.fit.prices(record.estimates)
+        near, prices = self._within(region), self._run_prices(record)
         return {n: (hours * prices[n], 0.0 if near >> n & 1 else moved) for n in bits(mask)}
 
     def _within(self, region: str) -> int:
@@ -174,30 +179,49 @@ class Costs:
         """Hours by which it would end on a cluster after it is due, begun now; 0: it would not."""
         if record.due is None or self.now is None:
             return 0.0
-        needs = record.estimates
         left_h = (record.due - self.now).total_seconds() / 3600
-        return max(0.0, needs.vcpu_hours / (needs.vcpus or self._vcpus[n]) - left_h)
+        return max(0.0, self._hours(record, n) - left_h)
 
     def later_h(self, record: WorksetRecord, there: int, here: int) -> float:
         """Hours that its run takes longer on one cluster than on another."""
-        needs = record.estimates
-        hours = [needs.vcpu_hours / (needs.vcpus or self._vcpus[n]) for n in (there, here)]
-        return hours[0] - hours[1]
+        return self._hours(record, there) - self._hours(record, here)
+
+    def _hours(self, record: WorksetRecord, n: int) -> float:
+        """How long its run takes on a cluster."""
+        needs, pace = record.estimates, self.fit.clusters[n].pace_of(record)
+        return needs.vcpu_hours * pace / (needs.vcpus or self._vcpus[n])
 
     def _prices(self, record: WorksetRecord) -> tuple[float, ...]:
         """US dollars a vCPU-hour on each cluster, that of the run's hours in it."""
-        prices, rate = self.fit.prices(record.estimates), self.policy.result_usd(record.priority)
+        prices, rate = self._run_prices(record), self.policy.result_usd(record.priority)
         if not rate:
             return prices
         # tuples that live as long as `fit` are told apart by their ids
         key = id(prices), record.estimates.vcpus, rate
         if key not in self._with_time:
-            vcpus = record.estimates.vcpus
+            vcpus, paces = record.estimates.vcpus, self._paces_of(record) or repeat(1.0)
             self._with_time[key] = tuple(
-                price + rate / (vcpus or there)
-                for price, there in zip(prices, self._vcpus, strict=True)
+                price + rate * pace / (vcpus or there)
+                for price, there, pace in zip(prices, self._vcpus, paces, strict=False)
             )
         return self._with_time[key]
+
+    def _run_prices(self, record: WorksetRecord) -> tuple[float, ...]:
+        """US dollars on each cluster for a vCPU-hour of those that its run usually takes."""
+        prices, paces = self.fit.prices(record.estimates), self._paces_of(record)
+        if paces is None:
+            return prices
+        key = id(prices), record.pipeline
+        if key not in self._paced:
+            self._paced[key] = tuple(map(mul, prices, paces))
+        return self._paced[key]
+
+    def _paces_of(self, record: WorksetRecord) -> tuple[float, ...] | None:
+        """Of its pipeline on each cluster; None: as long on all of them."""
+        if record.pipeline not in self._paces:
+            found = tuple(cluster.pace_of(record) for cluster in self.fit.clusters)
+            self._paces[record.pipeline] = found if set(found) - {1.0} else None
+        return self._paces[record.pipeline]
 
     def _least(self, prices: tuple[float, ...], mask: int) -> float:
         key = id(prices), mask

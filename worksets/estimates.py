@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
+from zlib import crc32
 
 from worksets.config import MAX_MINUTES, Pipeline
 from worksets.record import Estimates, Step, WorksetRecord
 from worksets.spec import WorksetSpec
 
 KEPT: Final = 20
-"""Finished worksets of a pipeline that are remembered."""
+"""Finished worksets of a pipeline that count."""
+KEPT_THERE: Final = 5
+"""Of a cluster, that are remembered beside them."""
+MOST_KEPT: Final = 60
+"""Of a pipeline; they are a KB, which is a unit of writing."""
 ENOUGH: Final = 3
 """Finished worksets before they correct anything."""
+ALIKE: Final = 0.1
+"""Clusters that differ by no more are as fast as each other: few runs of one tell no better."""
 BOUNDS: Final = (0.25, 4.0)
 """A correction is never less or more: beyond that the table in the settings is wrong."""
+
+
+class Ratio(NamedTuple):
+    """vCPU-hours that a finished workset took, by those that its pipeline's table expects."""
+
+    taken: float
+    where: str = ""
+    """A digest of its cluster's name; empty: not known."""
 
 
 def estimate(
     spec: WorksetSpec,
     pipeline: Pipeline,
     sizes: Mapping[str, int] | None,
-    ratios: Sequence[float] = (),
+    ratios: Sequence[Ratio] = (),
 ) -> Estimates:
     """From samples, coverage and `sizes` (bytes of each file, in the YAML's order;
     None: not looked at).
@@ -56,7 +72,7 @@ def estimate(
         vcpu_hours=vcpu_hours * longer,
         storage_gb=pipeline.storage_factor * sum(sizes.values() if sizes else ()) / 1e9,
         correction=longer,
-        learned_from=len(ratios) if len(ratios) >= ENOUGH else 0,
+        learned_from=len(ratios[-KEPT:]) if len(ratios) >= ENOUGH else 0,
     )
 
 
@@ -67,11 +83,30 @@ def least_of(pipeline: Pipeline) -> Estimates:
     return Estimates(vcpus=pipeline.vcpus, memory_gb=memory_gb)
 
 
-def correction(ratios: Sequence[float]) -> float:
-    """The median of taken / expected, within bounds; 1 while fewer than three are known."""
+def correction(ratios: Sequence[Ratio]) -> float:
+    """The median of the last twenty, within bounds; 1 while fewer than three are known."""
     if len(ratios) < ENOUGH:
         return 1.0
-    return min(max(median(ratios), BOUNDS[0]), BOUNDS[1])
+    return _middle(ratios[-KEPT:])
+
+
+def paces(ratios: Sequence[Ratio], clusters: Iterable[str]) -> dict[str, float]:
+    """How long a pipeline takes on a cluster, by what it usually takes: 2 is half as fast.
+
+    Of those of which three finished worksets say so; what is near to 1 is left out.
+    """
+    usual, found = correction(ratios), {}
+    for name in clusters:
+        there = [ratio for ratio in ratios if ratio.where == _digest(name)]
+        if len(there) >= ENOUGH:
+            pace = _middle(there) / usual
+            if abs(pace - 1) > ALIKE:
+                found[name] = pace
+    return found
+
+
+def _middle(ratios: Sequence[Ratio]) -> float:
+    return min(max(median(ratio.taken for ratio in ratios), BOUNDS[0]), BOUNDS[1])
 
 
 def taken(record: WorksetRecord, vcpus: int) -> float | None:
@@ -88,11 +123,25 @@ def taken(record: WorksetRecord, vcpus: int) -> float | None:
     return hours * vcpus / expected if hours > 0 else None
 
 
-def remembered(note: str) -> tuple[float, ...]:
+def remembered(note: str) -> tuple[Ratio, ...]:
     """The ratios in a note of the state DB, the oldest first."""
-    return tuple(float(word) for word in note.split())
+    found = []
+    for word in note.split():
+        taken, _, where = word.partition("@")
+        found.append(Ratio(float(taken), where))
+    return tuple(found)
 
 
-def with_ratio(note: str, ratio: float) -> str:
-    """The note with one more, of the last twenty."""
-    return " ".join(f"{known:.4g}" for known in (*remembered(note), ratio)[-KEPT:])
+def with_ratio(note: str, ratio: float, cluster_name: str) -> str:
+    """The note with one more: of the last twenty, and of the last five of each cluster."""
+    kept: list[Ratio] = []
+    seen: Counter[str] = Counter()
+    for one in reversed((*remembered(note), Ratio(ratio, _digest(cluster_name)))):
+        seen[one.where] += 1
+        if len(kept) < MOST_KEPT and (seen.total() <= KEPT or seen[one.where] <= KEPT_THERE):
+            kept.append(one)
+    return " ".join(f"{one.taken:.4g}@{one.where}" for one in reversed(kept))
+
+
+def _digest(cluster_name: str) -> str:
+    return f"{crc32(cluster_name.encode()) & 0xFFFFFF:06x}"

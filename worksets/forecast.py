@@ -64,7 +64,8 @@ def hours(record: WorksetRecord, cluster: ClusterView | None) -> float | None:
     Without a cluster, and without vCPUs of its own, as on one vCPU.
     """
     vcpus = cluster.vcpus_per_workset if cluster else 1
-    return record.estimates.duration_hours(vcpus) or None
+    pace = cluster.pace_of(record) if cluster else 1.0
+    return record.estimates.duration_hours(vcpus) * pace or None
 
 
 def began_at(record: WorksetRecord) -> datetime:
@@ -137,7 +138,7 @@ def forecast(
         by_id = {record.workset_id: record for record in ready}
         for decision in plan(
             ready,
-            clusters,
+            costs.fit,
             counts,
             limits,
             customers,
@@ -145,9 +146,8 @@ def forecast(
             now,
             running=running.values(),
             lately=given.lately(now, at_work.values()),
+            starts_only=True,
         ):
-            if decision.action != "start":
-                continue
             record = by_id[decision.workset_id]
             since = freed.get(decision.cluster_name)
             begins = max(since.pop(0) if since else now, record.retry_after or NEVER)

@@ -231,9 +231,8 @@ def _expected(record: WorksetRecord, clusters: Mapping[str, ClusterView]) -> str
     known = hours(record, view)
     if known is None:
         return ""
-    needs = record.estimates
-    cost = needs.vcpu_hours * view.price_of(needs) if view else 0.0
-    count = needs.learned_from
+    cost = view.usd_of(record) if view else 0.0
+    count = record.estimates.learned_from
     learned = f", learned from {count} finished worksets" if count else ""
     return f"{length(known * 3600)}" + (f", {money(cost)}" if cost else "") + learned
 

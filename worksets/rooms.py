@@ -44,6 +44,11 @@ class Rooms:
         self._no_room: set[tuple[frozenset[int], tuple[Amounts, ...]]] = set()
         self._spent = 0
 
+    @property
+    def none_free(self) -> bool:
+        """Whether no cluster has a slot left, be there room or not."""
+        return all(left[0] < 1 - ROUNDING for left in self._left)
+
     def add(self, costs: Mapping[int, int], takes: Mapping[int, Amounts]) -> bool:
         """Give a workset room on one of the clusters that `costs` names, in millionths of a dollar.
 

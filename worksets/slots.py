@@ -38,6 +38,11 @@ class Slots:
         self._price = [0] * len(free)
         self._stale: set[int] = set()
 
+    @property
+    def none_free(self) -> bool:
+        """Whether all have been given away."""
+        return not any(self.free)
+
     @cached_property
     def _graph(self) -> _Graph:
         return _Graph(len(self.free))

@@ -6,7 +6,7 @@ written again; of what a customer spends none is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from random import random
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from blocks.state_db.store import Store
 from worksets.budgets import Spent
 from worksets.errors import TransientError
-from worksets.estimates import remembered, with_ratio
+from worksets.estimates import Ratio, paces, remembered, with_ratio
 from worksets.health import Health
 from worksets.registration import digest
 
@@ -91,14 +91,28 @@ class Notes(Store):
         found = self._get_notes(list(keys))
         return {keys[key]: reason for key, reason in found.items() if reason}
 
-    def estimate_ratios(self, pipeline: str) -> tuple[float, ...]:
+    def estimate_ratios(self, pipeline: str) -> tuple[Ratio, ...]:
         """vCPU-hours taken by those expected, of the last worksets of a pipeline that finished."""
-        return remembered(self._get_note(f"pipeline:{pipeline}"))
+        return remembered(self._get_note(_ratios_key(pipeline)))
 
-    def add_estimate_ratio(self, pipeline: str, ratio: float) -> None:
+    def add_estimate_ratio(self, pipeline: str, ratio: float, cluster_name: str) -> None:
         """Remember one more; of two that come at once one may be lost, which does no harm."""
-        key = f"pipeline:{pipeline}"
-        self._put_note(key, with_ratio(self._get_note(key), ratio))
+        key = _ratios_key(pipeline)
+        self._put_note(key, with_ratio(self._get_note(key), ratio, cluster_name))
+
+    def paces(
+        self, pipelines: Iterable[str], cluster_names: Sequence[str]
+    ) -> dict[str, dict[str, float]]:
+        """How long each pipeline takes on a cluster by what it usually takes, where that differs.
+
+        By cluster, and by pipeline there; see `worksets.estimates.paces`.
+        """
+        keys = {_ratios_key(pipeline): pipeline for pipeline in pipelines}
+        found: dict[str, dict[str, float]] = {}
+        for key, note in self._get_notes(list(keys)).items():
+            for name, pace in paces(remembered(note), cluster_names).items():
+                found.setdefault(name, {})[keys[key]] = pace
+        return found
 
     def may_clean(self, owner: str, now: datetime, every: timedelta) -> bool:
         """Whether no poller has begun to clean for so long; then `owner` has begun now."""
@@ -154,6 +168,10 @@ def _spent_key(month: str, customer: str) -> str:
 
 def _drained_key(cluster_name: str) -> str:
     return f"drained:{cluster_name}"
+
+
+def _ratios_key(pipeline: str) -> str:
+    return f"pipeline:{pipeline}"
 
 
 def _settled_key(source: str, chunk: str) -> str:

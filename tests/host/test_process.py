@@ -19,7 +19,7 @@ from blocks.state_db import SQLiteStateDB
 from host import Host, open_host
 from worksets.announcements import Announcement, Kind
 from worksets.capacity import NOT_HEARD
-from worksets.config import ProcessorConfig
+from worksets.config import Pipeline, ProcessorConfig
 from worksets.health import Health
 
 
@@ -92,6 +92,28 @@ async def test_nothing_is_placed_on_a_cluster_before_it_has_said_what_its_nodes_
         await here.watch("a").reach()
         assert here.views[0].unavailable == "" and here.watch("a").capacity == 64 / memory_gb
     assert [place.memory_gb for place in here.views[0].ceilings] == [64]
+
+
+async def test_how_long_pipelines_have_taken_on_a_cluster_is_looked_up_with_the_settings(
+    here, tmp_path
+):
+    way = {"environment": {"PATH": "/nonexistent"}}
+    two = [
+        {"cluster_name": name, "work_folder": str(tmp_path), "transport": way} for name in "ab"
+    ]  # fmt: skip
+    here.settings.pipelines["germline"] = Pipeline(run=("true",))
+    here.found = two
+    await here.refresh()
+    for ratio, name in [(1.0, "a"), (3.0, "b")] * 4:
+        here.db.add_estimate_ratio("germline", ratio, name)
+        here.db.add_estimate_ratio("unknown", ratio, name)
+    assert [view.paces for view in here.views] == [{}, {}], "as it was at the last look"
+    await here.refresh()
+    assert [view.paces for view in here.views] == [{"germline": 0.5}, {"germline": 1.5}]
+    assert here.view("b").paces == {"germline": 1.5}
+    here.found = two[:1]
+    await here.refresh()
+    assert [view.paces for view in here.views] == [{"germline": 0.5}]
 
 
 class Awkward(LocalCluster):

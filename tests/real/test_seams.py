@@ -275,6 +275,26 @@ async def test_placement_weighs_where_the_data_is_and_what_a_wish_is_worth(here)
     assert (await placed("in-vain", "near", affinity_discount_usd=0))[0] == "far"
 
 
+async def test_a_cluster_that_was_slow_costs_more_for_what_comes_next(here):
+    """The slow one has the lower price of an hour; both have run three worksets already."""
+    two = clusters(
+        {"cluster_name": "slow", "price_per_vcpu_hour": 1.0, "max_concurrent_worksets": 3},
+        {"cluster_name": "swift", "price_per_vcpu_hour": 1.5, "max_concurrent_worksets": 3},
+    )
+    # 2 s on slow, and 0.2 s on swift; the table says 0.4 s
+    takes = "case $0 in */slow/*) sleep 2;; *) sleep 0.2;; esac; echo done > $0/told"
+    run = ["sh", "-c", takes, "{results}"]
+    germline = {**SETTINGS["pipelines"]["germline"], "run": run, "vcpu_hours_base": 0.4 / 3600}
+    for name in ("slow", "swift"):
+        for n in range(3):
+            here.deliver(f"{name}{n}", preferred_cluster=name, cluster_required=True)
+    await here.poll(**two, pipelines={"germline": germline})
+    assert here.db.paces(["germline"], ["slow", "swift"]).keys() == {"slow", "swift"}
+    here.deliver("next")
+    await here.poll(**two, pipelines={"germline": germline})
+    assert here.db.get("next").cluster_name == "swift", here.db.get("next").placement_reason
+
+
 async def test_what_a_workset_will_take_is_reckoned_from_the_pipelines_table(here):
     table = {"vcpus": 2, "memory_gb": 1, "memory_gb_per_gb": 1000, "vcpu_hours_base": 1,
              "vcpu_hours_per_gb": 1000, "vcpu_hours_per_sample": 2, "vcpu_hours_per_coverage": 0.1,

@@ -12,7 +12,18 @@ from blocks.clusters import LocalCluster
 from blocks.state_db import SQLiteStateDB
 from tasks.settle import _learn
 from worksets.config import MAX_MINUTES, Pipeline
-from worksets.estimates import BOUNDS, KEPT, correction, estimate, remembered, taken, with_ratio
+from worksets.estimates import (
+    BOUNDS,
+    KEPT,
+    KEPT_THERE,
+    Ratio,
+    correction,
+    estimate,
+    paces,
+    remembered,
+    taken,
+    with_ratio,
+)
 from worksets.growth import Asks
 from worksets.record import Estimates, Step, StepRun, WorksetRecord
 from worksets.spec import parse_spec
@@ -36,6 +47,12 @@ SPEC = parse_spec(
     b"- {sample_id: a, fastq_r1: a1.fq.gz, fastq_r2: a2.fq.gz, coverage: 40}\n"
     b"- {sample_id: b, fastq_r1: b1.fq.gz}\n"
 ).spec
+
+
+def all_took(*ratios):
+    return [Ratio(ratio) for ratio in ratios]
+
+
 SIZES = {"a1.fq.gz": 30 * 10**9, "a2.fq.gz": 34 * 10**9, "b1.fq.gz": 10 * 10**9}
 
 
@@ -68,9 +85,9 @@ def test_time_and_disk_grow_with_all_files_and_what_is_not_said_is_nothing():
 
 
 def test_a_correction_scales_the_time_and_nothing_else():
-    plain, longer = estimate(SPEC, TABLE, SIZES), estimate(SPEC, TABLE, SIZES, [1.5] * 4)
+    plain, longer = estimate(SPEC, TABLE, SIZES), estimate(SPEC, TABLE, SIZES, all_took(*[1.5] * 4))
     assert (plain.learned_from, longer.learned_from) == (0, 4)
-    assert estimate(SPEC, TABLE, SIZES, [1.5] * 2) == plain, "too few to say anything"
+    assert estimate(SPEC, TABLE, SIZES, all_took(1.5, 1.5)) == plain, "too few to say anything"
     assert longer.vcpu_hours == pytest.approx(1.5 * plain.vcpu_hours)
     assert (longer.memory_gb, longer.storage_gb) == (plain.memory_gb, plain.storage_gb)
 
@@ -81,19 +98,50 @@ def test_without_a_table_or_sizes_nothing_is_made_up():
 
 
 def test_a_few_observations_are_needed_and_an_odd_one_changes_little():
-    assert correction([3.0, 3.0]) == 1.0
-    assert correction([1.2, 1.3, 40.0]) == 1.3
+    assert correction(all_took(3.0, 3.0)) == 1.0
+    assert correction(all_took(1.2, 1.3, 40.0)) == 1.3
 
 
-@given(st.lists(st.floats(1e-6, 1e6), max_size=50))
-def test_a_correction_is_bounded_and_the_memory_of_it_too(ratios):
+@given(st.lists(st.tuples(st.floats(1e-6, 1e6), st.integers(0, 99)), max_size=150))
+def test_a_correction_is_bounded_and_the_memory_of_it_too(seen):
     note = ""
-    for ratio in ratios:
-        note = with_ratio(note, ratio)
+    for ratio, cluster in seen:
+        note = with_ratio(note, ratio, f"c{cluster}")
     kept = remembered(note)
-    assert kept == pytest.approx(tuple(ratios[-KEPT:]), rel=1e-3)
+    last = tuple(ratio for ratio, _ in seen[-KEPT:])
+    assert tuple(ratio.taken for ratio in kept[-KEPT:]) == pytest.approx(last, rel=1e-3)
     assert BOUNDS[0] <= correction(kept) <= BOUNDS[1]
     assert len(note.encode()) < 1024, "a unit of writing"
+    assert all(1 / 16 <= pace <= 16 for pace in paces(kept, [f"c{n}" for n in range(100)]).values())
+
+
+def noted(*seen):
+    note = ""
+    for ratio, cluster in seen:
+        note = with_ratio(note, ratio, cluster)
+    return remembered(note)
+
+
+@given(st.floats(0.3, 3.9), st.floats(0.3, 3.9), st.permutations([*"aaabbbbbbb"]))
+def test_what_a_cluster_is_expected_to_take_is_what_it_has_taken(fast, slow, order):
+    """Whichever of the two has had more of them, and in whatever order."""
+    kept = noted(*((fast if name == "a" else slow, name) for name in order))
+    found = paces(kept, ["a", "b", "other"])
+    for name, took in (("a", fast), ("b", slow)):
+        assert correction(kept) * found.get(name, 1.0) == pytest.approx(took, rel=0.12)
+    assert "other" not in found
+
+
+def test_a_pace_needs_three_and_a_difference_and_outlives_what_others_finish():
+    assert paces(noted(*[(1.0, "a")] * 9, *[(2.0, "b")] * 2), ["a", "b"]) == {}
+    assert paces(noted(*[(1.0, "a")] * 9, *[(1.08, "b")] * 9), ["a", "b"]) == {}, "chance"
+    assert paces(noted(*[(2.0, "b")] * 9, *[(1.0, "a")] * 100), ["a", "b"]) == {"b": 2.0}
+    assert len(noted(*[(2.0, "b")] * 9, *[(1.0, "a")] * 100)) == KEPT + KEPT_THERE
+
+
+def test_a_note_of_before_there_were_paces_corrects_still():
+    old = remembered("1.5 1.5 1.5 1.5")
+    assert correction(old) == 1.5 and paces(old, ["a"]) == {}
 
 
 def finished(name, hours, estimates, runs=1):
@@ -141,3 +189,10 @@ async def test_estimates_learn_from_what_finished_and_settle(tmp_path, table, ha
     assert errors[:3] == pytest.approx([1 / 3] * 3)
     assert errors[3:] == pytest.approx([0] * 5, abs=1e-3)
     assert db.estimate_ratios("rna-seq") == (), "each pipeline for itself"
+    for n in range(8):
+        db.add_estimate_ratio("germline", 3.0, f"slow{n % 2}")
+    assert db.paces(["germline", "rna-seq"], ["c1", "slow0", "slow1", "c3"]) == {
+        "c1": {"germline": pytest.approx(2 / 3, rel=0.01)},
+        "slow0": {"germline": pytest.approx(4 / 3, rel=0.01)},
+        "slow1": {"germline": pytest.approx(4 / 3, rel=0.01)},
+    }, "half took 1.5, half 3"

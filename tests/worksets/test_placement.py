@@ -510,3 +510,27 @@ def test_what_would_be_late_is_placed_where_it_is_not_if_that_is_worth_it():
     assert chosen(5, usd=0.0).cluster_name == "slow"
     # late on both: the hours between them count, and no more
     assert chosen(-100).cluster_name == "fast" and chosen(-100, usd=0.3).cluster_name == "slow"
+
+
+def test_those_that_start_are_the_same_when_only_they_are_asked_for():
+    """Where slots bind, where room does, and where a limit does."""
+    for seed in range(200):
+        draw = random.Random(seed)
+        if seed % 2:
+            ready, clusters = unlike(seed)
+            customers, policy = WEIGHTS, POLICY
+        else:
+            ready, clusters, customers, policy = backlog(40, 4, 5, 3, seed)
+        ready += [workset("odd", "nobody"), workset("stuck", reference_genome="mm39")]
+        clusters = [c.model_copy(update={"reference_genomes": frozenset({"hg38"})})
+                    for c in clusters]  # fmt: skip
+        names = {c.name: c.max_concurrent_worksets for c in clusters}
+        limits = Limits(max_worksets=draw.choice([3, 100]), clusters=names)
+        asked = ready, {}, limits, customers, policy, NOW
+        all_ = plan(asked[0], clusters, *asked[1:])
+        starts = [(d.workset_id, d.cluster_name) for d in all_ if d.action == "start"]
+        fit = Fit(clusters)
+        for _ in range(2):
+            found = plan(asked[0], fit, *asked[1:], starts_only=True)
+            assert [(d.workset_id, d.cluster_name) for d in found] == starts, f"seed {seed}"
+            assert {d.action for d in found} <= {"start"}

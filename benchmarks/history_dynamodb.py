@@ -1,0 +1,54 @@
+"""The same looks as in `benchmarks.history`, on DynamoDB Local (`make real`).
+
+``python -m benchmarks.history_dynamodb --finished 100000`` fills a table with so many finished
+worksets, and then again with 200, and prints one JSON object: milliseconds of one look at each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.history import LOOKS, NOW, OPEN_WORKSETS, finished, look
+from benchmarks.state_db_cost import put
+from blocks.state_db.dynamodb_items import to_item
+from tests.services import dynamodb_local, dynamodb_state_db
+from worksets.record import WorksetRecord
+
+FEW = 200
+"""Finished ones: those that discovery asks for."""
+
+
+def look_ms(url: str, count: int) -> float:
+    """Milliseconds of one look, the mean of fifty."""
+    db = dynamodb_state_db(url)
+    db.installation()
+    put(db, [to_item(record) for record in finished(count)])
+    for n in range(OPEN_WORKSETS):
+        db.register(
+            WorksetRecord(
+                workset_id=f"r{n:03d}", customer_id="k", location=f"file:///in/r{n:03d}",
+                created_at=NOW, updated_at=NOW,
+            )
+        )  # fmt: skip
+    look(db)
+    began = time.perf_counter()
+    for _ in range(LOOKS):
+        look(db)
+    return (time.perf_counter() - began) / LOOKS * 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--finished", type=int, default=100_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, dynamodb_local(Path(folder) / "log") as url:
+        few, many = look_ms(url, FEW), look_ms(url, options.finished)
+    print(json.dumps({"few_ms": round(few, 2), "many_ms": round(many, 2)}))
+
+
+if __name__ == "__main__":
+    main()
