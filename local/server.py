@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import certifi
+
 from blocks.clusters.on_cluster.runner import birth
 from local import postgres
 from local.private import past_proxies, private_folder, secret
@@ -68,6 +70,9 @@ class Server:
             "PREFECT_API_URL": self.api_url,
             "PREFECT_API_AUTH_STRING": self.password,
             "PREFECT_HOME": str(self.folder / "home"),
+            # asked for by each client anew, and the server has none to give
+            "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+            "PREFECT_API_SSL_CERT_FILE": str(one_authority(self.folder)),
             **past_proxies(os.environ),
         }
 
@@ -241,6 +246,24 @@ def _free_port(wanted: int) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise RuntimeError("no free port on 127.0.0.1")
+
+
+def one_authority(folder: Path) -> Path:
+    """A file with one certificate authority, for clients that speak no TLS.
+
+    Prefect makes a client for each flow run and each lease, and each reads all authorities of the
+    world: a twentieth of a second of CPU, for an address to which nothing is encrypted.
+    """
+    file = folder / "authority.pem"
+    if not file.exists():
+        all_ = Path(certifi.where()).read_text()
+        draft = folder / f".authority.{os.getpid()}.pem"
+        draft.write_text(all_[all_.index(_BEGIN) : all_.index(_END) + len(_END)] + "\n")
+        draft.replace(file)
+    return file
+
+
+_BEGIN, _END = (f"-----{part} CERTIFICATE-----" for part in ("BEGIN", "END"))
 
 
 def _direct() -> urllib.request.OpenerDirector:

@@ -15,6 +15,7 @@ from prefect.deployments.flow_runs import arun_deployment
 from prefect.flow_engine import run_flow_async
 
 from host import Host, process_tag
+from host.suspension import unwatched
 from tasks import polling
 from tasks.cancel import LOOK_S, heed_cancelled_runs, stop_job
 from tasks.cleaning import Cleaner
@@ -326,9 +327,7 @@ class Launcher:
                 name_of_run(record.workset_id, record.current_attempt),
                 [*flow_tags(record), process_tag(self.here.owner)],
             )
-            await run_flow_async(
-                self._process_workset, run, parameters=run.parameters, return_type="state"
-            )
+            await _run(self._process_workset, run)
         except Exception:
             # the state DB knows where the workset stands; the next full cycle goes on from there
             self._broken.add(parameters["workset_id"])
@@ -336,7 +335,7 @@ class Launcher:
 
     async def _run_asked_for(self, flow: AnyFlow, run: FlowRun) -> None:
         try:
-            await run_flow_async(flow, run, parameters=run.parameters, return_type="state")
+            await _run(flow, run)
         except Exception:
             run_log().exception("the run %s, which somebody asked for, broke off", run.name)
 
@@ -375,6 +374,11 @@ class Launcher:
             child.cancel()
         if children:
             await asyncio.wait(children, timeout=STOP_S)
+
+
+async def _run(flow: AnyFlow, run: FlowRun) -> None:
+    with unwatched():
+        await run_flow_async(flow, run, parameters=run.parameters, return_type="state")
 
 
 _launcher: ContextVar[Launcher | None] = ContextVar("launcher", default=None)

@@ -88,6 +88,17 @@ def test_retry_of_one_that_runs_is_no_second_job_whatever_state_its_run_was_give
     site.assert_each_step_ran_once(["goes-on"])
 
 
+def test_suspend_stops_no_job(polled):
+    site = polled
+    site.add("suspended", 8)
+    site.until(lambda: site.running() == {"suspended"}, 60)
+    run = the_run(site, "suspended")
+    site.prefect.set_state(run["id"], {"type": "PAUSED", "name": "Suspended"})
+    site.until(lambda: site.states() == {State.COMPLETE: 1}, 60)
+    assert ended(site, run["id"], 1)["state"]["type"] == "COMPLETED"
+    site.assert_each_step_ran_once(["suspended"])
+
+
 def test_what_people_start_by_a_form_runs_in_the_poller(polled):
     site = polled
     site.add("by-form", 1, reads=False)

@@ -60,7 +60,7 @@ def test_switched_off_nothing_is_told(site):
 
 def test_what_no_cluster_fits_is_told_once_and_starts_when_one_appears(site):
     site.configure(clusters=1)
-    site.add("long", 20)
+    site.add("long", 40)  # longer than all that follows, on a busy machine, or the poller ends
     site.add("stuck", 1, preferred_cluster=f"{site.name}-c1", cluster_required=True)
     with linear() as server:
         save(site, server.url, "http://127.0.0.1:1/x")

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import json
 import os
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import temporary_settings
 
@@ -273,6 +276,30 @@ async def test_placement_weighs_where_the_data_is_and_what_a_wish_is_worth(here)
     where, why = await placed("wishes", "near")
     assert where == "near" and "and the wish is worth $5.00" in why, "that is the default"
     assert (await placed("in-vain", "near", affinity_discount_usd=0))[0] == "far"
+
+
+async def test_no_run_has_a_thread_of_prefect_that_waits_for_suspend(here):
+    """All runs of the process would stand still while it begins, and while it ends."""
+    here.deliver("w1")
+    here.deliver("w2")
+    seen, over = set(), threading.Event()
+
+    def look():
+        while not over.wait(0.01):
+            seen.update(thread.name for thread in threading.enumerate())
+
+    watch = threading.Thread(target=look)
+    watch.start()
+    await here.poll()
+    over.set()
+    watch.join()
+    async with get_client() as client:
+        runs = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=["workset:w1"]))
+        )
+    assert any(run.deployment_id for run in runs), "only those have one"
+    assert any("concurrency-lease" in name for name in seen), "the look sees threads"
+    assert [name for name in seen if "observer_thread" in name] == []
 
 
 async def test_a_cluster_that_was_slow_costs_more_for_what_comes_next(here):
