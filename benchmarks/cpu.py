@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from local import server
+from local import postgres, server
 
 QUIET_S = 1.0
 """Seconds in which a server that has nothing left to do is looked at."""
@@ -34,7 +34,7 @@ def serving() -> Iterator[server.Server]:
 
 def of_server(running: server.Server) -> float:
     """CPU seconds that the server and its database have taken so far, those that ended included."""
-    database = running.folder / "postgres"
+    database = postgres.data_of(running.folder / "postgres")
     roots = {running.pid}
     with suppress(OSError, ValueError, IndexError):
         roots.add(int((database / "postmaster.pid").read_text().split()[0]))

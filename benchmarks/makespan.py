@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.cpu import of_server, serving, settled
 from benchmarks.sites import sized, write_site
-from local import server
+from local import postgres, server
 
 
 def in_kb(path: Path) -> float:
@@ -37,7 +37,8 @@ async def measure(
     settings, db, clusters = settings_file.read(file, file.parent)
     await settings_file.save(settings, db, clusters)
     settled(running)
-    size = in_kb(running.folder / "postgres" / "base"), in_kb(file.with_name("state.db"))
+    tables = postgres.data_of(running.folder / "postgres") / "base"
+    size = in_kb(tables), in_kb(file.with_name("state.db"))
     before, began = of_server(running), resource.getrusage(resource.RUSAGE_SELF)
     await poll_worksets(until_done=True)
     ended = resource.getrusage(resource.RUSAGE_SELF)
@@ -57,9 +58,7 @@ async def measure(
         "ratio": round(makespan / bound, 3) if bound else None,
         "client_cpu_s_per_workset": round(cpu / options.worksets, 3),
         "server_cpu_s_per_workset": round(served / options.worksets, 3),
-        "server_kb_per_workset": round(
-            (in_kb(running.folder / "postgres" / "base") - size[0]) / options.worksets, 1
-        ),
+        "server_kb_per_workset": round((in_kb(tables) - size[0]) / options.worksets, 1),
         "state_kb_per_workset": round(
             (in_kb(file.with_name("state.db")) - size[1]) / options.worksets, 1
         ),

@@ -74,7 +74,7 @@ def start(folder: Path) -> str:
 
 def stop(folder: Path) -> None:
     """Stop the server of `folder`, if it runs, and wait for its end (at most 30 s)."""
-    for data in {folder, _known_data(folder)}:
+    for data in {folder, data_of(folder)}:
         if (running := _running(data)) is not None:
             _end(running)
 
@@ -82,7 +82,7 @@ def stop(folder: Path) -> None:
 def forget(folder: Path) -> None:
     """Stop the server and delete what of it lies outside of `folder`."""
     stop(folder)
-    if os.geteuid() == 0 and (data := _known_data(folder)) != folder:
+    if os.geteuid() == 0 and (data := data_of(folder)) != folder:
         shutil.rmtree(data.parent, ignore_errors=True)
     place = _known(folder / "socket-folder")
     if place is not None and is_private(place, _owner()):
@@ -137,7 +137,8 @@ def _known(note: Path) -> Path | None:
     return Path(text) if text else None
 
 
-def _known_data(folder: Path) -> Path:
+def data_of(folder: Path) -> Path:
+    """Where the data is of the server that was started for `folder`: root's is elsewhere."""
     return _known(folder / "data-folder") or folder
 
 

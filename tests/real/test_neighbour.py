@@ -115,7 +115,7 @@ def test_the_password_is_in_no_command_line_and_no_log(running):
 
 
 def test_postgresql_listens_on_its_socket_only(running):
-    data = postgres._known_data(running.folder / "postgres")
+    data = postgres.data_of(running.folder / "postgres")
     process = postgres._running(data)
     kinds = {connection.laddr for connection in process.net_connections("inet")}
     assert not kinds
