@@ -16,8 +16,9 @@ from typing import Any
 
 from worksets.capacity import ClusterView, Fit, Limits
 from worksets.costs import Costs, PlacementPolicy
+from worksets.overview import queue
 from worksets.placement import plan
-from worksets.record import Estimates, Priority, WorksetRecord
+from worksets.record import Estimates, Priority, State, WorksetRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 REGIONS = ("us-east-1", "us-west-2", "eu-central-1", "ap-southeast-2")
@@ -89,6 +90,32 @@ def measure(slots: int, seed: int, *, scipy: bool) -> dict[str, Any]:
         optimum, found["scipy_s"] = _by_scipy(list(rows.values()), len(clusters), slots)
         found["over_optimum"] = total / optimum - 1
     return found
+
+
+def queue_s(slots: int = 10, seed: int = 1) -> float:
+    """Seconds for all that is foretold of 1,000 that wait, on 30 clusters that are full.
+
+    As many as there are slots run, and 300 have come in the last three hours.
+    """
+    records, clusters, customers, policy = backlog(1000 + 30 * slots + 300, 30, 30, slots, seed)
+    names = [view.name for view in clusters for _ in range(slots)]
+    held = [
+        record.model_copy(
+            update={"state": State.IN_PROGRESS, "cluster_name": name, "lock_owner": "p",
+                    "updated_at": record.created_at}
+        )
+        for record, name in zip(records[1000:], names, strict=False)
+    ]  # fmt: skip
+    came = [
+        record.model_copy(update={"created_at": NOW - timedelta(minutes=n % 180)})
+        for n, record in enumerate(records[-300:])
+    ]
+    limits = Limits(max_worksets=10**6, clusters={view.name: slots for view in clusters})
+    began = time.perf_counter()
+    found = queue([*records[:1000], *held], clusters, limits, customers, policy, NOW, {}, came)
+    took = time.perf_counter() - began
+    assert sum(row["starts"] is not None for row in found) > 900
+    return took
 
 
 def _by_scipy(rows: list[dict[int, int]], clusters: int, slots: int) -> tuple[float, float]:

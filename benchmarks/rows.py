@@ -177,6 +177,10 @@ ROWS: Final = {
         Row("plan_1000", "the same with 1,000 free slots", "s", _plan(10), 1.0),
         Row("plan_3000", "the same with 3,000 free slots", "s", _plan(30), 1.0),
         Row(
+            "forecast", "the queue with the expected start and end of each: 1,000 wait, 300 run, "
+            "300 are expected", "s", lambda: min(planning.queue_s() for _ in range(3)), 1.0,
+        ),
+        Row(
             "history", "what a poll, the display and the queue ask of SQLite beside 100,000 "
             "finished worksets", "ms", lambda: history.look_ms(100_000), 1.2,
             lambda: history.look_ms(200), "200 finished: those that discovery asks for",

@@ -1,13 +1,13 @@
 """What many worksets a day need, by what one of them was measured to take.
 
-``python -m benchmarks.scale`` processes 60 and 240 worksets of jobs that do nothing, takes what one
-of them took from the smaller run, foretells the larger one, and prints one JSON object: the terms,
-the error of what was foretold, and what 10,000, 100,000 and 1,000,000 worksets a day need.
+``python -m benchmarks.scale`` processes 60 and 240 worksets of jobs that do nothing, watches 100
+and 300 jobs that run, takes what one took from the smaller of each, foretells the larger, and
+prints one JSON object: the terms, the error of what was foretold, and what 10,000, 100,000 and
+1,000,000 worksets a day need.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -35,19 +35,26 @@ POLLER_GB: Final = 8.0
 
 @dataclass(frozen=True)
 class Terms:
-    """What one workset takes: CPU seconds, KB of history, MB while its job runs."""
+    """What one workset takes.
+
+    Over its life: CPU seconds, KB of Prefect's database and of the state DB. While its job runs:
+    shares of a processor (Prefect renews its slots and says that it lives), MB of the poller.
+    """
 
     client_cpu_s: float
     server_cpu_s: float
     server_kb: float
     state_kb: float
+    client_share: float
+    server_share: float
     running_mb: float
 
 
 def needs(per_day: int, terms: Terms, job_h: float = JOB_H) -> dict[str, float]:
     """What so many worksets a day need, of jobs of `job_h` hours, spread evenly over the day."""
     running = per_day * job_h / 24
-    server, client = (per_day * s / DAY_S for s in (terms.server_cpu_s, terms.client_cpu_s))
+    server = per_day * terms.server_cpu_s / DAY_S + running * terms.server_share
+    client = per_day * terms.client_cpu_s / DAY_S + running * terms.client_share
     by_memory = math.ceil(running * terms.running_mb / 1000 / POLLER_GB)
     history_gb = per_day * DAYS * terms.server_kb / 1e6
     units_usd = WRITE_UNITS * USD_PER_WRITE + READ_UNITS * USD_PER_READ
@@ -70,32 +77,33 @@ def needs(per_day: int, terms: Terms, job_h: float = JOB_H) -> dict[str, float]:
     }
 
 
-def terms_of(found: dict[str, Any], running_mb: float) -> Terms:
+def terms_of(lived: dict[str, Any], ran: dict[str, Any], idle: dict[str, Any]) -> Terms:
+    """`lived`: of `benchmarks.makespan`; `ran`: of `benchmarks.density`; `idle`: with ten jobs."""
+
+    def each(name: str) -> float:
+        more = ran["worksets"] - idle["worksets"]
+        return max(0.0, float(ran[name] - idle[name])) / more
+
     return Terms(
-        client_cpu_s=found["client_cpu_s_per_workset"],
-        server_cpu_s=found["server_cpu_s_per_workset"],
-        server_kb=found["server_kb_per_workset"],
-        state_kb=found["state_kb_per_workset"],
-        running_mb=running_mb,
+        client_cpu_s=lived["client_cpu_s_per_workset"],
+        server_cpu_s=lived["server_cpu_s_per_workset"],
+        server_kb=lived["server_kb_per_workset"],
+        state_kb=lived["state_kb_per_workset"],
+        client_share=each("own_share"),
+        server_share=each("server_share"),
+        running_mb=each("memory_mb"),
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
-    parser.add_argument("--few", type=int, default=60)
-    parser.add_argument("--many", type=int, default=240)
-    parser.add_argument("--running-mb", type=float, default=0.7, help="`benchmarks.density` has it")
-    options = parser.parse_args()
     sizes = ("--seconds", "0", "--clusters", "10", "--slots", "3", "--worksets")
-    few, many = (
-        terms_of(program("benchmarks.makespan", *sizes, str(n)), options.running_mb)
-        for n in (options.few, options.many)
-    )
+    lived = [program("benchmarks.makespan", *sizes, str(n)) for n in (60, 240)]
+    idle, *ran = (program("benchmarks.density", "--worksets", str(n)) for n in (10, 100, 300))
+    few, many = (terms_of(*both, idle) for both in zip(lived, ran, strict=True))
     error = {name: asdict(few)[name] / value - 1 for name, value in asdict(many).items() if value}
-    del error["running_mb"]
     days = {n: needs(n, many) for n in (10_000, 100_000, 1_000_000)}
     told = {
-        "terms": asdict(many),
+        "terms": {name: float(f"{value:.3g}") for name, value in asdict(many).items()},
         "error": {name: round(value, 3) for name, value in error.items()},
         "days": {n: {k: float(f"{v:.3g}") for k, v in day.items()} for n, day in days.items()},
     }

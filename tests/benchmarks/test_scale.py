@@ -3,9 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.scale import Terms, needs
+from benchmarks.scale import Terms, needs, terms_of
 
-TERMS = Terms(client_cpu_s=0.2, server_cpu_s=0.4, server_kb=100, state_kb=8, running_mb=0.5)
+TERMS = Terms(
+    client_cpu_s=0.2, server_cpu_s=0.4, server_kb=100, state_kb=8, client_share=1e-5,
+    server_share=1e-4, running_mb=0.5,
+)  # fmt: skip
 
 
 @given(st.integers(1, 10**7), st.floats(0.1, 48))
@@ -20,6 +23,17 @@ def test_twice_as_many_take_twice_as_much(per_day, job_h):
 
 def test_a_figure_by_hand():
     day = needs(86_400, TERMS, 24)
-    assert (day["a_second"], day["running"], day["server_processors"]) == (1.0, 86_400, 0.4)
-    assert day["servers"] == 1 and day["pollers"] == 6, "43.2 GB of what runs, 8 GB a poller"
+    assert (day["a_second"], day["running"]) == (1.0, 86_400)
+    assert day["server_processors"] == 0.4 + 8.64 and day["servers"] == 16, "60 % of each"
+    assert day["pollers"] == 6, "43.2 GB of what runs, 8 GB a poller"
     assert day["history_gb"] == 86_400 * 30 * 100 / 1e6
+
+
+def test_what_runs_is_counted_beyond_what_an_idle_poller_takes():
+    lived = {"client_cpu_s_per_workset": 0.2, "server_cpu_s_per_workset": 0.4,
+             "server_kb_per_workset": 100, "state_kb_per_workset": 8}  # fmt: skip
+    idle = {"worksets": 10, "own_share": 0.01, "server_share": 0.03, "memory_mb": 160}
+    ran = {"worksets": 110, "own_share": 0.005, "server_share": 0.13, "memory_mb": 210}
+    found = terms_of(lived, ran, idle)
+    assert (found.client_share, found.server_share, found.running_mb) == (0.0, 0.001, 0.5)
+    assert (found.client_cpu_s, found.server_kb) == (0.2, 100)
