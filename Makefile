@@ -35,8 +35,8 @@ $(STAMP).dev: $(STAMP) requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# Three tests at once, for most of them wait; make test TESTS=tests/worksets AT_ONCE=0 for one by one.
-AT_ONCE ?= 3
+# Two tests at once, for most of them wait; make test TESTS=tests/worksets AT_ONCE=0 for one by one.
+AT_ONCE ?= 2
 TESTS ?= tests
 test: $(STAMP).dev
 	$(BIN)/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder --durations 15 $(TESTS)
