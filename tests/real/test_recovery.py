@@ -113,11 +113,11 @@ def test_two_pollers_share_the_work_within_the_limits(site):
 
 def test_no_cycle_waits_for_the_slowest_and_no_customer_for_another(site):
     site.configure(clusters=1, slots=3, customers=("acme", "bo"))
-    site.add("acme-slow", 20)
+    site.add("acme-slow", 40)
     for n in range(6):
         site.add(f"bo{n}", 1, customer="bo")
     poller = site.poller()
-    site.until(lambda: site.states()[State.COMPLETE] == 6, 18)
+    site.until(lambda: site.states()[State.COMPLETE] == 6, 35)
     assert site.running() == {"acme-slow"}
     site.add("bo-late", 1, customer="bo")  # found by a later cycle of the same poller
     site.until(lambda: site.states()[State.COMPLETE] == 7, 10)
