@@ -304,3 +304,19 @@ async def test_a_cancelled_workset_is_cancelled_though_the_job_before_has_ended_
     here.cluster._done = True
     await stop_job(here, here.db.get("w"))
     assert here.db.get("w").state is State.CANCELLED
+
+
+async def test_no_intent_is_written_for_a_cluster_that_does_not_answer(here):
+    """Once in 1,500 lives: it had answered when the workset was placed, and an attempt was lost."""
+    held = here.db.lock("w", "p", "a", "r", {})
+
+    def capacity(needs=()):
+        raise ClusterUnreachable("no route to host")
+
+    here.cluster.__dict__["capacity"] = capacity
+    with pytest.raises(ClusterUnreachable) as error:
+        await dispatch.fn(Validated(held, None), held)
+    record = here.db.get("w")
+    assert (record.state, record.attempt) == (State.LOCKED, 0) and here.cluster._told == []
+    outcome = await settle_error(Progress("w", "dispatch", held.fence), error.value)
+    assert outcome.state is State.RETRYING and here.db.get("w").attempt == 0, "postponed"

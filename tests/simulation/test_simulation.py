@@ -12,7 +12,6 @@ from tests.simulation.runs import run_seeds
 
 SEEDS = range(600)
 SEEN_AT = {
-    "health-is-forgotten-and-no-look-comes-before-the-intent": 1401,
     "limits-checked-before-the-lock": 22,
     "holders-counted-instead-of-kept-as-a-set": 22,
 }

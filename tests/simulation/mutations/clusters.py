@@ -8,11 +8,10 @@ import blocks.clusters.slurm.states
 import worksets.belief
 import worksets.jobs
 import worksets.record
-from blocks.clusters import ClusterWatch, SlurmCluster
+from blocks.clusters import SlurmCluster
 from tests.simulation.markers import Folder
 from tests.simulation.mutations.registry import mutation
 from worksets.errors import ClusterUnreachable, ResourceError
-from worksets.health import Health
 from worksets.jobs import JobStatus, Phase
 
 
@@ -62,15 +61,6 @@ def a_damaged_marker_raises():
         return found
 
     yield patch.object(blocks.clusters.slurm.cluster, "parse_markers", parse_markers)
-
-
-@mutation
-def health_is_forgotten_and_no_look_comes_before_the_intent():
-    async def reach(_watch):
-        pass
-
-    yield patch.object(ClusterWatch, "reach", reach)
-    yield patch.object(Health, "unavailable", lambda _health, _now: "")
 
 
 @mutation
