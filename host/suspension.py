@@ -3,7 +3,7 @@
 Of a run of a deployment Prefect wants to know at once when somebody suspends it: a thread for each
 run, with an event loop of its own that wakes five times a second, a client, and a connection for
 events. It is waited for at the run's begin and at its end, by the event loop in which all runs
-here live: thirty jobs that end together held up the next thirty by 10 s. A workset's run cannot be
+here live: 60 worksets that do nothing took 51 s, and 41 s without. A workset's run cannot be
 suspended anyway: its job goes on, and the state DB says what is to be done next.
 """
 
