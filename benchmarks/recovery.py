@@ -29,9 +29,7 @@ from typing import Any
 from benchmarks.cpu import serving
 from benchmarks.density import CLUSTERS, JOB_S, kill_jobs
 from benchmarks.sites import write_site
-from blocks.settings import LEASE_S
-from blocks.state_db import SQLiteStateDB
-from worksets.leases import CLOCK_SKEW_S
+from worksets.leases import CLOCK_SKEW_S, LEASE_S
 
 POLL = """
 import asyncio
@@ -103,6 +101,8 @@ def watched(owner: str) -> int:
 
 
 def measure(folder: Path, worksets: int) -> dict[str, Any]:
+    from blocks.state_db import SQLiteStateDB  # it takes Prefect's settings along
+
     environment, db = dict(os.environ), SQLiteStateDB(path=str(folder / "state.db"))
 
     def held_by_other_than(*gone: str) -> str:
