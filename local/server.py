@@ -254,11 +254,13 @@ def one_authority(folder: Path) -> Path:
     Prefect makes a client for each flow run and each lease, and each reads all authorities of the
     world: a twentieth of a second of CPU, for an address to which nothing is encrypted.
     """
+    all_ = Path(certifi.where()).read_text(encoding="utf-8")
+    first = all_[all_.index(_BEGIN) : all_.index(_END) + len(_END)] + "\n"
     file = folder / "authority.pem"
-    if not file.exists():
-        all_ = Path(certifi.where()).read_text()
+    # a power cut may have left it empty, and no client would come up again
+    if not file.exists() or file.read_text(encoding="utf-8", errors="replace") != first:
         draft = folder / f".authority.{os.getpid()}.pem"
-        draft.write_text(all_[all_.index(_BEGIN) : all_.index(_END) + len(_END)] + "\n")
+        draft.write_text(first, encoding="utf-8")
         draft.replace(file)
     return file
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
+from contextlib import suppress
+from math import ceil, isfinite
 from statistics import median
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -124,12 +125,13 @@ def taken(record: WorksetRecord, vcpus: int) -> float | None:
 
 
 def remembered(note: str) -> tuple[Ratio, ...]:
-    """The ratios in a note of the state DB, the oldest first."""
+    """The ratios in a note of the state DB, the oldest first; what cannot be read is none."""
     found = []
     for word in note.split():
         taken, _, where = word.partition("@")
-        found.append(Ratio(float(taken), where))
-    return tuple(found)
+        with suppress(ValueError):
+            found.append(Ratio(float(taken), where))
+    return tuple(ratio for ratio in found if isfinite(ratio.taken))
 
 
 def with_ratio(note: str, ratio: float, cluster_name: str) -> str:

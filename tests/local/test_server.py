@@ -13,6 +13,8 @@ def test_a_client_reads_one_authority_and_not_all_of_the_world(tmp_path):
     written = file.stat().st_mtime_ns
     time.sleep(0.02)
     assert one_authority(tmp_path) == file and file.stat().st_mtime_ns == written
+    file.write_text("")
+    assert ssl.create_default_context(cafile=str(one_authority(tmp_path))), "after a power cut"
     assert [each.name for each in tmp_path.iterdir()] == [file.name]
 
 

@@ -139,6 +139,12 @@ def test_a_pace_needs_three_and_a_difference_and_outlives_what_others_finish():
     assert len(noted(*[(2.0, "b")] * 9, *[(1.0, "a")] * 100)) == KEPT + KEPT_THERE
 
 
+def test_what_cannot_be_read_of_a_note_is_none_of_it():
+    """All pipelines are looked up together: one note must not stop the others."""
+    kept = remembered("1.5@aa x@aa nan@bb @ inf 1.5 1.5@\0")
+    assert [ratio.taken for ratio in kept] == [1.5] * 3 and correction(kept) == 1.5
+
+
 def test_a_note_of_before_there_were_paces_corrects_still():
     old = remembered("1.5 1.5 1.5 1.5")
     assert correction(old) == 1.5 and paces(old, ["a"]) == {}
