@@ -155,6 +155,7 @@ async def test_a_workset_is_seen_from_its_folder_to_its_results(here):
     assert {"workset:w1", "customer:acme"} <= set(run["tags"])
     inside = {"flow_runs": {"id": {"any_": [run["id"]]}}}
     named = {"validate w1", "schedule w1", "lock w1", "dispatch w1 on a", "monitor w1 on a"}
+
     def tasks():
         return {t["name"]: t for t in here.site.prefect.post("task_runs/filter", **inside)}
 
