@@ -30,6 +30,7 @@ LOADS: Final = (0.5, 1.2)
 PRICES: Final = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
 """US dollars an hour, of a normal workset."""
 WORKSETS: Final = 600
+RULE: Final = "daylily_rule"
 Point = tuple[float, float, float]
 """Cost, mean turnaround and makespan, by those of first come first served."""
 
@@ -68,7 +69,7 @@ def curve(load: float, seeds: Sequence[int]) -> Iterator[tuple[str, Point]]:
     days = [day(seed, load) for seed in seeds]
     first = [replayed(*one, FirstComeFirstServed) for one in days]
     rules: list[tuple[str, type[Policy]]] = [(f"{usd:g}", priced(usd)) for usd in PRICES]
-    for name, rule in [*rules, ("daylily_rule", DaylilyRule)]:
+    for name, rule in [*rules, (RULE, DaylilyRule)]:
         found = [replayed(*one, rule) for one in days]
         yield (
             name,
@@ -84,51 +85,27 @@ def _ratio(found: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]], of:
     return round(mean(of(a) / of(b) for a, b in zip(found, first, strict=True)), 3)
 
 
-def picture(curves: dict[float, dict[str, Point]]) -> str:
-    """Cost against mean turnaround, a line for each load, as SVG."""
-    width, height, edge = 720, 460, 60
+def picture(curves: dict[float, dict[str, Point]], path: Path) -> None:
+    """Cost against mean turnaround, a line for each load."""
+    from matplotlib.figure import Figure
 
-    def x(value: float) -> float:
-        return round(edge + (value - 0.45) / 0.65 * (width - 2 * edge), 1)
+    from benchmarks import pictures
 
-    def y(value: float) -> float:
-        return round(height - edge - (value - 0.65) / 0.4 * (height - 2 * edge), 1)
-
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<path d="M{edge} {edge}V{height - edge}H{width - edge}" fill="none" stroke="#555"/>',
-        f'<text x="{width / 2}" y="{height - 15}" text-anchor="middle">'
-        "cost (first come first served: 1)</text>",
-        f'<text transform="translate(18 {height / 2}) rotate(-90)" text-anchor="middle">'
-        "mean turnaround (first come first served: 1)</text>",
-    ]
-    for tick in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1):
-        below = f'x="{x(tick)}" y="{height - edge + 16}" text-anchor="middle"'
-        lines.append(f"<text {below}>{tick}</text>")
-    for tick in (0.7, 0.8, 0.9, 1.0):
-        beside = f'x="{edge - 8}" y="{y(tick) + 4}" text-anchor="end"'
-        lines.append(f"<text {beside}>{tick}</text>")
-    for (load, points), colour in zip(curves.items(), ("#1f6f8b", "#c0562f"), strict=False):
-        path = " ".join(
-            f"{x(cost)},{y(turn)}"
-            for name, (cost, turn, _) in points.items()
-            if name != "daylily_rule"
-        )
-        lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}"/>')
-        below = 16 * list(curves).index(load)
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for load, points in curves.items():
+        ours = [(cost, turn) for name, (cost, turn, _) in points.items() if name != RULE]
+        name = f"asked for: {load:g} times what the clusters can do in a day"
+        [line] = axes.plot(*zip(*ours, strict=True), marker="o", label=name)
+        axes.plot(*points[RULE][:2], marker="s", color=line.get_color())
         for name, (cost, turn, _) in points.items():
-            label = "Daylily's rule" if name == "daylily_rule" else f"${name}"
-            at = f'x="{x(cost) + 6}" y="{y(turn) - 5 + below}" fill="{colour}"'
-            lines.append(f'<circle cx="{x(cost)}" cy="{y(turn)}" r="3" fill="{colour}"/>')
-            lines.append(f"<text {at}>{label}</text>")
-        place = height - edge - 12 - 18 * list(curves).index(load)
-        lines.append(
-            f'<text x="{width - edge}" y="{place}" fill="{colour}" text-anchor="end">'
-            f"asked for: {load:g} times what the clusters can do in a day</text>"
-        )
-    return "\n".join([*lines, "</svg>", ""])
+            label = "Daylily's rule" if name == RULE else f"\\${name}"
+            axes.annotate(label, (cost, turn), (5, 4), textcoords="offset points")
+    axes.set_xlabel("cost (first come first served: 1)")
+    axes.set_ylabel("mean turnaround (first come first served: 1)")
+    axes.margins(x=0.15)
+    axes.legend(loc="center")
+    pictures.save(figure, path)
 
 
 def main() -> None:
@@ -140,7 +117,7 @@ def main() -> None:
     curves = {load: dict(curve(load, seeds)) for load in LOADS}
     print(json.dumps(curves))
     if options.picture:
-        options.picture.write_text(picture(curves), encoding="utf-8")
+        picture(curves, options.picture)
 
 
 if __name__ == "__main__":

@@ -68,11 +68,7 @@ def backlog(
 def measure(slots: int, seed: int, *, scipy: bool) -> dict[str, Any]:
     ready, clusters, customers, policy = backlog(10_000, 200, 100, slots, seed)
     limits = Limits(max_worksets=10**6, clusters={view.name: slots for view in clusters})
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        decisions = plan(ready, clusters, {}, limits, customers, policy, NOW)
-        seconds.append(time.perf_counter() - began)
+    decisions = plan(ready, clusters, {}, limits, customers, policy, NOW)
     started = {d.workset_id: d.cluster_name for d in decisions if d.action == "start"}
     costs = Costs(Fit(clusters), policy)
     rows = {
@@ -83,7 +79,7 @@ def measure(slots: int, seed: int, *, scipy: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "slots": slots * len(clusters),
         "started": len(started),
-        "plan_s": round(min(seconds), 3),
+        "plan_s": round(plan_s(10_000, slots, seed), 3),
         "usd": round(total / 1e6, 2),
     }
     if scipy:
@@ -92,19 +88,31 @@ def measure(slots: int, seed: int, *, scipy: bool) -> dict[str, Any]:
     return found
 
 
-def queue_s(slots: int = 10, seed: int = 1) -> float:
-    """Seconds for all that is foretold of 1,000 that wait, on 30 clusters that are full.
+def plan_s(worksets: int, slots: int = 10, seed: int = 1) -> float:
+    """Seconds for one plan, the best of three: so many ready, 100 clusters with `slots` free."""
+    ready, clusters, customers, policy = backlog(worksets, 200, 100, slots, seed)
+    limits = Limits(max_worksets=10**6, clusters={view.name: slots for view in clusters})
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        plan(ready, clusters, {}, limits, customers, policy, NOW)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def queue_s(waiting: int = 1000, slots: int = 10, seed: int = 1) -> float:
+    """Seconds for all that is foretold of what waits, on 30 clusters that are full.
 
     As many as there are slots run, and 300 have come in the last three hours.
     """
-    records, clusters, customers, policy = backlog(1000 + 30 * slots + 300, 30, 30, slots, seed)
+    records, clusters, customers, policy = backlog(waiting + 30 * slots + 300, 30, 30, slots, seed)
     names = [view.name for view in clusters for _ in range(slots)]
     held = [
         record.model_copy(
             update={"state": State.IN_PROGRESS, "cluster_name": name, "lock_owner": "p",
                     "updated_at": record.created_at}
         )
-        for record, name in zip(records[1000:], names, strict=False)
+        for record, name in zip(records[waiting:], names, strict=False)
     ]  # fmt: skip
     came = [
         record.model_copy(update={"created_at": NOW - timedelta(minutes=n % 180)})
@@ -112,9 +120,9 @@ def queue_s(slots: int = 10, seed: int = 1) -> float:
     ]
     limits = Limits(max_worksets=10**6, clusters={view.name: slots for view in clusters})
     began = time.perf_counter()
-    found = queue([*records[:1000], *held], clusters, limits, customers, policy, NOW, {}, came)
+    found = queue([*records[:waiting], *held], clusters, limits, customers, policy, NOW, {}, came)
     took = time.perf_counter() - began
-    assert sum(row["starts"] is not None for row in found) > 900
+    assert sum(row["starts"] is not None for row in found) > 0.9 * waiting
     return took
 
 

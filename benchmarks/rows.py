@@ -113,7 +113,7 @@ PROGRAMS: Final = Programs()
 
 
 def _plan(slots: int) -> Callable[[], float]:
-    return lambda: float(planning.measure(slots, 1, scipy=False)["plan_s"])
+    return lambda: planning.plan_s(10_000, slots)
 
 
 def _startup() -> float:

@@ -1,19 +1,19 @@
 """What many worksets a day need, by what one of them was measured to take.
 
-``python -m benchmarks.scale`` processes 60 and 240 worksets of jobs that do nothing, watches 100
-and 300 jobs that run, takes what one took from the smaller of each, foretells the larger, and
-prints one JSON object: the terms, the error of what was foretold, and what 10,000, 100,000 and
-1,000,000 worksets a day need.
+``python -m benchmarks.scale`` takes what one workset took from the smaller of two sizes that
+`benchmarks.growth` has measured, foretells the larger, and prints the tables of docs/scale.md: what
+one takes, how far off it was foretold, and what 10,000, 100,000 and 1,000,000 a day need.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from benchmarks.rows import program
+from benchmarks.growth import KEPT
 
 BUSY: Final = 0.6
 """Share of a processor that is planned for; above it, what waits for it waits ever longer."""
@@ -95,19 +95,57 @@ def terms_of(lived: dict[str, Any], ran: dict[str, Any], idle: dict[str, Any]) -
     )
 
 
+def measured(kept: dict[str, Any]) -> tuple[Terms, Terms]:
+    """The terms by what `benchmarks.growth` has kept: by its smaller sizes, and by its largest."""
+    few, *_, many = kept["lives"].values()
+    idle, some, *_, most = kept["running"].values()
+    return terms_of(few, some, idle), terms_of(many, most, idle)
+
+
+NAMES: Final = {
+    "client_cpu_s": "CPU seconds of the poller, for a life",
+    "server_cpu_s": "CPU seconds of Prefect's server, for a life",
+    "server_kb": "KB of Prefect's database",
+    "state_kb": "KB of the state DB (SQLite)",
+    "client_share": "processors of the poller, while its job runs",
+    "server_share": "processors of Prefect's server, while its job runs",
+    "running_mb": "MB of the poller, while its job runs",
+}
+NEEDS: Final = {
+    "a_second": "worksets a second",
+    "running": "jobs that run at once",
+    "server_processors": "processors of Prefect's server",
+    "servers": "its processes, each busy for 60 %",
+    "poller_processors": "processors of the pollers",
+    "pollers": "pollers",
+    "write_units_a_second": "write units of DynamoDB a second",
+    "history_gb": "GB of Prefect's database",
+    "records_gb": "GB of the state DB",
+    "usd_a_month": "US dollars a month",
+}
+
+
+def tables(kept: dict[str, Any], days: tuple[int, ...]) -> Iterator[str]:
+    """Both tables, as Markdown."""
+    few, many = (asdict(terms) for terms in measured(kept))
+    yield from ("| | a workset | error |", "|---|---|---|")
+    for key, name in NAMES.items():
+        error = f"{few[key] / many[key] - 1:+.0%}" if many[key] else ""
+        yield f"| {name} | {_plain(many[key])} | {error} |"
+    yield ""
+    yield f"| | {' | '.join(f'{n:,} a day' for n in days)} |"
+    yield "|---|" + "---|" * len(days)
+    of_days = [needs(n, Terms(**many)) for n in days]
+    for key, name in NEEDS.items():
+        yield f"| {name} | {' | '.join(_plain(day[key]) for day in of_days)} |"
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def main() -> None:
-    sizes = ("--seconds", "0", "--clusters", "10", "--slots", "3", "--worksets")
-    lived = [program("benchmarks.makespan", *sizes, str(n)) for n in (60, 240)]
-    idle, *ran = (program("benchmarks.density", "--worksets", str(n)) for n in (10, 100, 300))
-    few, many = (terms_of(*both, idle) for both in zip(lived, ran, strict=True))
-    error = {name: asdict(few)[name] / value - 1 for name, value in asdict(many).items() if value}
-    days = {n: needs(n, many) for n in (10_000, 100_000, 1_000_000)}
-    told = {
-        "terms": {name: float(f"{value:.3g}") for name, value in asdict(many).items()},
-        "error": {name: round(value, 3) for name, value in error.items()},
-        "days": {n: {k: float(f"{v:.3g}") for k, v in day.items()} for n, day in days.items()},
-    }
-    print(json.dumps(told))
+    print("\n".join(tables(json.loads(KEPT.read_text()), (10_000, 100_000, 1_000_000))))
 
 
 if __name__ == "__main__":

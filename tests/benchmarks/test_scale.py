@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.scale import Terms, needs, terms_of
+from benchmarks.scale import Terms, measured, needs, tables, terms_of
 
 TERMS = Terms(
     client_cpu_s=0.2, server_cpu_s=0.4, server_kb=100, state_kb=8, client_share=1e-5,
@@ -37,3 +37,32 @@ def test_what_runs_is_counted_beyond_what_an_idle_poller_takes():
     found = terms_of(lived, ran, idle)
     assert (found.client_share, found.server_share, found.running_mb) == (0.0, 0.001, 0.5)
     assert (found.client_cpu_s, found.server_kb) == (0.2, 100)
+
+
+def _kept(share, cpu_s=0.2):
+    """What would be measured if every job took so much of a processor beside the poller's own."""
+
+    def lived(n):
+        return {"client_cpu_s_per_workset": cpu_s, "server_cpu_s_per_workset": 0.4,
+                "server_kb_per_workset": 100 + n, "state_kb_per_workset": 8}  # fmt: skip
+
+    def ran(n):
+        return {"worksets": n, "own_share": 0.02 + share * n, "server_share": 0.03 + n * 1e-3,
+                "memory_mb": 150 + n}  # fmt: skip
+
+    return {"lives": {str(n): lived(n) for n in (60, 240)},
+            "running": {str(n): ran(n) for n in (10, 100, 300, 1000)}}  # fmt: skip
+
+
+def test_the_error_is_that_of_the_smaller_size_for_the_larger():
+    few, many = measured(_kept(1e-4))
+    assert abs(few.client_share - many.client_share) < 1e-12 and few.running_mb == many.running_mb
+    assert (few.server_kb, many.server_kb) == (160, 340)
+    said = "\n".join(tables(_kept(1e-4), (10_000, 100_000)))
+    assert "| KB of Prefect's database | 340 | -53% |" in said
+    assert "| jobs that run at once | 2,500 | 25,000 |" in said
+
+
+def test_a_poller_that_nothing_is_seen_of_has_no_error():
+    said = "\n".join(tables(_kept(0.0), (10_000,)))
+    assert "| processors of the poller, while its job runs | 0 |  |" in said
