@@ -30,8 +30,7 @@ def machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     versions = ", ".join(f"{name} {version(name)}" for name in ("prefect", "boto3", "pydantic"))
     return {
-        "machine": f"{os.cpu_count()} CPUs, {memory:.0f} GB, {platform.system()} "
-        f"{platform.release()}",
+        "machine": f"{os.cpu_count()} CPUs, {memory:.0f} GB, {platform.system()}",
         "versions": f"Python {platform.python_version()}, {versions}",
     }
 
