@@ -159,7 +159,7 @@ _FEW: Final = ("benchmarks.backlog", "--ready", "300")
 _HISTORY: Final = ("benchmarks.history_dynamodb", "--finished", "100000")
 _UNITS: Final = ("benchmarks.state_db_cost", "--finished", "20000", "--held")
 _UNITS_FEW: Final = ("benchmarks.state_db_cost", "--finished", "2000", "--held")
-_POLLERS: Final = ("benchmarks.pollers", "--worksets", "500")
+_POLLERS: Final = ("benchmarks.pollers", "--worksets", "200")
 _TUNED: Final = ("--workers", "30", "--poll", "1", "--at-once", "30")
 
 
@@ -217,7 +217,7 @@ ROWS: Final = {
             PROGRAMS.figure("stopped_s", "benchmarks.recovery", "--worksets", "300"), 5.0,
         ),
         Row(
-            "pollers_2", "seconds for a workset by 2 pollers on one queue of 500 (DynamoDB Local)",
+            "pollers_2", "seconds for a workset by 2 pollers on one queue of 200 (DynamoDB Local)",
             "s", _each_s(2), 1.0, _each_s(1), "by one",
         ),
         Row("pollers_4", "the same by 4", "s", _each_s(4), 1.0, _each_s(1), "by one"),
