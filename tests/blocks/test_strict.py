@@ -4,12 +4,13 @@ import logging
 
 import pytest
 from prefect.blocks.core import Block
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from blocks.clusters import LocalCluster, SlurmCluster
 from blocks.notify import LinearTeam, SnsTopic, SqsQueue
 from blocks.settings import WorksetSettings
 from blocks.state_db import DynamoDBStateDB, SQLiteStateDB
+from blocks.strict import StrictBlock
 
 RIGHT = [
     (SQLiteStateDB, {"path": "/x/state.db"}),
@@ -83,3 +84,40 @@ def test_a_clusters_name_is_a_name(name):
 def test_a_lease_lasts_3_seconds_to_a_day(value):
     with pytest.raises(ValidationError, match="lease_s"):
         WorksetSettings(**dict(RIGHT[-1][1]), lease_s=value)
+
+
+@pytest.mark.parametrize(("kind", "values"), RIGHT, ids=map(names, RIGHT))
+def test_the_schema_that_is_kept_is_the_one_that_would_be_made(kind, values):
+    kind(**values)
+    for asked in ({}, {"mode": "serialization"}, {"by_alias": False}):
+        fresh = super(StrictBlock, kind).model_json_schema(**asked)
+        assert kind.model_json_schema(**asked) == fresh
+    spoiled = kind.model_json_schema()
+    spoiled["properties"].clear()
+    assert kind.model_json_schema()["properties"], "whoever asks may change what he is given"
+
+
+def test_a_schema_is_made_once_for_each_class(monkeypatch):
+    made = []
+    theirs = Block.model_json_schema.__func__
+
+    def counted(cls, *args, **options):
+        made.append(cls)
+        return theirs(cls, *args, **options)
+
+    monkeypatch.setattr(Block, "model_json_schema", classmethod(counted))
+
+    class Two(StrictBlock):
+        first: str = "1"
+        second: SecretStr = SecretStr("2")
+
+    class More(Two):
+        third: int = 3
+
+    for kind in (Two, More):
+        kind.model_json_schema()
+    made.clear()
+    for kind in (Two, More):
+        assert kind.model_json_schema()["secret_fields"] == ["second"]
+    assert set(More.model_json_schema()["properties"]) == {"first", "second", "third"}
+    assert made == []
