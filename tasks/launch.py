@@ -106,6 +106,7 @@ class Launcher:
         self._broken.clear()
         self._held = list(recovered.held)
         self._stop_cancelled(recovered.held)
+        taken: list[WorksetRecord] = []
         for seen in orphans(self.here, recovered.held, recovered.gone):
             # once more: its flow may have ended well since the cycle began
             record = await self.here.call(self.here.db.get, seen.workset_id)
@@ -116,7 +117,10 @@ class Launcher:
                 record.workset_id, record.attempt, record.cluster_name,
             )  # fmt: skip
             if await self._hold(record):
-                await self._start(record, None)
+                taken.append(record)
+        # not one by one: the flow of the first takes time that the last would wait to be held
+        for record in taken:
+            await self._start(record, None)
 
     async def _hold(self, record: WorksetRecord) -> bool:
         """Hold at once what will run in this process: of many, the last waits long for its flow.

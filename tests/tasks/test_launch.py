@@ -7,6 +7,7 @@ import pytest
 
 from blocks.state_db import SQLiteStateDB
 from tasks.launch import Launcher
+from tasks.recover import Recovered
 from worksets.record import WorksetRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -53,3 +54,25 @@ async def test_what_another_poller_has_taken_is_not_begun_here(db):
     db.take_over("w", "another", "dead")
     assert not await Launcher._hold(launcher(db), left)
     assert db.get("w").lock_owner == "another"
+
+
+async def test_all_that_a_dead_poller_has_left_is_held_before_the_first_of_it_begins(db):
+    for name in ("x", "y"):
+        db.register(
+            WorksetRecord(
+                workset_id=name, location=f"file:///{name}", created_at=NOW, updated_at=NOW
+            )
+        )
+    held = [db.lock(name, "dead", "a", "why", LIMITS) for name in ("w", "x", "y")]
+    another = db.take_over("y", "another", "dead")
+    one, begun = launcher(db), []
+
+    async def start(record, _):
+        begun.append((record.workset_id, {r.lock_owner for r in db.held()}))
+
+    one.here.live, one._broken, one._start = set(), set(), start
+    one._stop_cancelled = lambda records: None
+    one._hold = lambda record: Launcher._hold(one, record)
+    await Launcher.adopt(one, Recovered(frozenset({"dead"}), tuple(held)))
+    assert begun == [("w", {"ours", "another"}), ("x", {"ours", "another"})]
+    assert db.get("y") == another
