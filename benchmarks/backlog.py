@@ -21,6 +21,7 @@ from benchmarks.cpu import of_server, serving, settled
 from benchmarks.reaction import SHARE, complete, ended, refills
 from benchmarks.sites import percentile, write_site
 from local import server
+from worksets.record import State
 
 CLUSTERS, SLOTS = 10, 3
 BEFORE, MEASURED = 60, 90
@@ -46,10 +47,10 @@ async def measure(folder: Path, file: Path, running: server.Server) -> dict[str,
 
     poll = asyncio.create_task(poll_worksets())
     await complete(db, BEFORE)
-    before, there = cpu(), db.get_queue_depth()["complete"]
+    before, there = cpu(), len(db.list_worksets([State.COMPLETE]))
     records = sorted(await complete(db, BEFORE + MEASURED), key=ended)
     used = cpu() - before
-    number = db.get_queue_depth()["complete"] - there
+    number = len(db.list_worksets([State.COMPLETE])) - there
     memory_mb = psutil.Process().memory_info().rss / 1e6
     poll.cancel()
     await asyncio.wait([poll])

@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.growth`` measures each thing at several sizes, and keeps what it found in
 `benchmarks/results/growth.json`, from which `benchmarks.scale` reckons; with `--picture FILE` it is
-drawn, each panel by its smallest size. `--draw FILE` draws what was kept, and measures nothing.
+drawn. `--draw FILE` draws what was kept, and measures nothing.
 """
 
 from __future__ import annotations
@@ -34,21 +34,17 @@ class Series:
 
 SERIES: Final = {
     "plan": Series((1000, 3000, 10_000, 30_000), lambda n: {"plan_s": planning.plan_s(n)}),
-    "forecast": Series((300, 1000, 3000), lambda n: {"queue_s": planning.queue_s(n)}),
+    "forecast": Series((100, 300, 1000), lambda n: {"queue_s": planning.queue_s(n)}),
     "history": Series((200, 2000, 20_000, 100_000), lambda n: {"look_ms": history.look_ms(n)}),
-    "backlog": Series(
-        (300, 3000, 10_000), lambda n: program("benchmarks.backlog", "--ready", str(n))
-    ),
     "lives": Series((60, 240), lambda n: program("benchmarks.makespan", *NOTHING, str(n))),
-    "running": Series(
-        (10, 100, 300, 1000), lambda n: program("benchmarks.density", "--worksets", str(n))
-    ),
+    "running": Series((10, 50, 150), lambda n: program("benchmarks.density", "--worksets", str(n))),
 }
 PANELS: Final = (
     ("plan", "ready worksets", {"plan_s": "seconds for a plan, 1,000 free slots"}),
     ("forecast", "waiting worksets", {"queue_s": "seconds for the forecast of the queue"}),
     ("history", "finished worksets", {"look_ms": "ms for a poll's questions (SQLite)"}),
-    ("backlog", "ready worksets", {"cpu_s_per_workset": "CPU seconds of a started workset"}),
+    ("lives", "worksets", {"client_cpu_s_per_workset": "CPU seconds of the poller for one",
+                           "server_cpu_s_per_workset": "of Prefect's server"}),
     ("running", "running jobs", {"memory_mb": "MB of the poller", "threads": "its threads"}),
     ("running", "running jobs", {"own_share": "processors: the poller",
                                  "server_share": "Prefect's server"}),
@@ -57,12 +53,12 @@ PANELS: Final = (
 
 
 def draw(found: dict[str, Points], path: Path) -> None:
-    """A panel for each figure; both axes are logarithmic but where a share may be nothing."""
+    """A panel for each figure; the number that grows is drawn by its logarithm."""
     from matplotlib.figure import Figure
 
     from benchmarks import pictures
 
-    figure = Figure(figsize=(10, 6), layout="constrained")
+    figure = Figure(figsize=(10, 7), layout="constrained")
     for axes, (name, number, figures) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
         sizes = [int(size) for size in found[name]]
         for key, label in figures.items():
@@ -70,9 +66,9 @@ def draw(found: dict[str, Points], path: Path) -> None:
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
         axes.set_xlabel(number)
-        axes.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30, minor=False)
         axes.set_xticks([], minor=True)
-        axes.legend()
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     pictures.save(figure, path)
 
 
