@@ -8,6 +8,7 @@ from typing import Any
 from prefect.blocks.core import Block
 from prefect.settings import get_current_settings
 
+from blocks import kinds
 from blocks.settings import WorksetSettings
 from local import settings_file
 from worksets.errors import ConfigurationError
@@ -27,7 +28,7 @@ async def applied(file: Path) -> list[dict[str, Any]]:
     rows = []
     references = [saved.state_db, *saved.clusters, f"workset-settings/{saved._block_document_name}"]
     for reference in references:
-        now = _keys(await Block.aload(reference))
+        now = _keys(await kinds.load(reference))
         if reference not in before:
             rows.append({"block": reference, "changed": [], "told": "saved, new"})
             continue
@@ -57,7 +58,7 @@ async def _known(settings: WorksetSettings, db: Any, clusters: Any) -> dict[str,
         found[f"workset-settings/{name}"] = _keys(old)
         for reference in (old.state_db, *old.clusters):
             try:
-                found[reference] = _keys(await Block.aload(reference))
+                found[reference] = _keys(await kinds.load(reference))
             except ValueError:
                 continue
     return found

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from prefect.blocks.core import Block
 from prefect.settings import PREFECT_API_URL
 
+from blocks import kinds
 from blocks.clusters import Cluster
 from blocks.folders import LocalSource, Source
 from blocks.settings import WorksetSettings
@@ -25,7 +26,7 @@ async def load(reference: str, kind: type[B]) -> B:
         ConfigurationError: there is none, or it is of another kind.
     """
     try:
-        block = await Block.aload(reference)
+        block = await kinds.load(reference)
     except ValueError as error:
         if PREFECT_API_URL.value():
             what = "save it first, in Prefect's UI, or with its settings file: worksets apply"

@@ -37,3 +37,21 @@ def test_blocks_of_an_older_release_load_and_are_saved_again(site):
     site.configure(clusters=2)
     printed = site.call("-c", OLDER, site.name)
     assert f"SQLiteStateDB {site.name}-c0 {site.name}-c1" in printed
+
+
+IMPORTED = """
+import asyncio, sys
+from host.loading import load_clusters, load_settings, load_state_db
+async def main():
+    settings = await load_settings(sys.argv[1])
+    await load_state_db(sys.argv[1])
+    await load_clusters(settings, lambda *failed: sys.exit(str(failed)))
+asyncio.run(main())
+print(sorted({"boto3", "prefect_aws", "asyncssh"} & sys.modules.keys()))
+"""
+
+
+def test_what_starts_without_aws_imports_nothing_of_it(site):
+    """A second of each start and of each command."""
+    site.configure(clusters=2)
+    assert site.call("-c", IMPORTED, site.name).strip() == "[]"
