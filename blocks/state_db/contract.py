@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from weakref import WeakValueDictionary
 
 from prefect.blocks.core import Block
 from pydantic import PrivateAttr
@@ -74,6 +75,9 @@ class WorksetStateDB(Block, Notes, Steering):
     _now: Callable[[], datetime] = PrivateAttr(default_factory=lambda: utc_now)
     _new_id: Callable[[], str] = PrivateAttr(default_factory=lambda: new_id)
     _set_aside: dict[str, str] = PrivateAttr(default_factory=dict)
+    _in_use: WeakValueDictionary[str | bytes, WorksetRecord] = PrivateAttr(
+        default_factory=WeakValueDictionary
+    )
     _installation: str = PrivateAttr(default="")
 
     def now(self) -> datetime:

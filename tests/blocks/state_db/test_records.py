@@ -2,6 +2,7 @@
 """Records outlive releases: older ones are read, newer keys kept, and rubbish is set aside."""
 
 import base64
+import gc
 import json
 import sqlite3
 from pathlib import Path
@@ -71,6 +72,21 @@ def test_keys_of_a_newer_release_are_kept_through_every_write(sqlite):
         [[text]] = file.execute("SELECT record FROM worksets WHERE workset_id = 'w1'").fetchall()
     after = json.loads(text)
     assert after["qc"] == {"depth": 31.5} and after["estimates"]["gpus"] == 2
+
+
+def test_of_what_is_in_use_only_what_has_changed_is_read_anew(another):
+    """Where 10,000 wait, each freed slot asks for all of them."""
+    db, elsewhere = another(), another()
+    add(db, "w1", "w2")
+    before = {record.workset_id: record for record in db.ready()}
+    elsewhere.set_cluster_affinity("w1", "a", "manual")
+    after = {record.workset_id: record for record in db.ready()}
+    assert after["w2"] is before["w2"] is db.get("w2")
+    assert after["w1"].preferred_cluster == "a" and before["w1"].preferred_cluster == ""
+    # and what nobody has any more takes no memory
+    del before, after
+    gc.collect()
+    assert len(db._in_use) == 0
 
 
 @pytest.mark.parametrize(
