@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, reduce
 from itertools import accumulate
-from operator import and_, or_
+from operator import or_
 from typing import Final, NamedTuple
 
 from pydantic import Field
@@ -187,9 +187,17 @@ class Fit:
         self._clusters_of: dict[int, int] = {}
         self._prices_of: dict[int, tuple[float, ...]] = {}
         self._references: dict[str, int] = {}
+        self._masks: dict[str, tuple[WorksetRecord, int]] = {}
 
     def mask(self, record: WorksetRecord) -> int:
         """The clusters that can take it, be their slots free or not."""
+        # a forecast asks for the same ones sixty times
+        known = self._masks.get(record.workset_id)
+        if known is None or known[0] is not record:
+            known = self._masks[record.workset_id] = record, self._mask(record)
+        return known[1]
+
+    def _mask(self, record: WorksetRecord) -> int:
         return (
             self._allowed(record)
             & self._with(self._places_of(record.estimates))
@@ -223,8 +231,11 @@ class Fit:
         return self._places_for[asked]
 
     def _giving_all(self, needs: Estimates) -> int:
-        rest = reduce(
-            and_, (self._giving(name, getattr(needs, name)) for name in ASKED if name != "minutes")
+        rest = (
+            self._giving("memory_gb", needs.memory_gb)
+            & self._giving("vcpus", needs.vcpus)
+            & self._giving("gpus", needs.gpus)
+            & self._giving("scratch_gb", needs.scratch_gb)
         )
         all_ = rest & self._giving("minutes", needs.minutes)
         if needs.minutes or all_ == rest:

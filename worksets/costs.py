@@ -121,10 +121,13 @@ class Costs:
 
     def usd(self, record: WorksetRecord, mask: int) -> dict[int, tuple[float, float]]:
         """Run and transfer on each cluster of `mask`."""
-        region, hours = self.region(record), record.estimates.vcpu_hours
-        moved = record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
-        near, prices = self._within(region), self._run_prices(record)
+        hours, prices = record.estimates.vcpu_hours, self._run_prices(record)
+        near, moved = self._within(self.region(record)), self._moved_usd(record)
         return {n: (hours * prices[n], 0.0 if near >> n & 1 else moved) for n in bits(mask)}
+
+    def _moved_usd(self, record: WorksetRecord) -> float:
+        """To move its data to another region."""
+        return record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
 
     def _within(self, region: str) -> int:
         """The clusters to which data in this region is moved for nothing."""
@@ -140,9 +143,10 @@ class Costs:
         In millionths of a dollar, whole: see `worksets.slots`.
         """
         hours, prices = record.estimates.vcpu_hours, self._prices(record)
+        near, moved = self._within(self.region(record)), self._moved_usd(record)
         found = {
-            n: round((hours * prices[n] + moved) * 1e6)
-            for n, (_, moved) in self.usd(record, mask).items()
+            n: round((hours * prices[n] + (0.0 if near >> n & 1 else moved)) * 1e6)
+            for n in bits(mask)
         }
         if record.due is not None:
             rate = self.policy.late_usd_per_hour
@@ -160,8 +164,7 @@ class Costs:
         if record.due is not None and mask:
             no_wish = record.model_copy(update={"preferred_cluster": ""})
             return min(self.weighed(no_wish, mask).values()) / 1e6
-        moved = record.input_bytes / 1e9 * self.policy.transfer_usd_per_gb
-        near = mask & self._within(self.region(record))
+        moved, near = self._moved_usd(record), mask & self._within(self.region(record))
         prices = self._prices(record)
         found = [
             record.estimates.vcpu_hours * self._least(prices, some) + transfer

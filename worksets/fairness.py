@@ -24,6 +24,8 @@ LONG: Final = 2.0
 LEAD: Final = 2.0
 """Lengths of its own run before a workset is due, from which on it counts as urgent."""
 FIRST: Final = float("-inf")
+URGENT: Final = Priority.URGENT.rank
+NORMAL: Final = Priority.NORMAL.rank
 AGED: Final = 4
 """Times `aging_hours` after which anything counts as urgent: not before, or a long backlog of
 normal worksets would stand beside what is urgent."""
@@ -104,19 +106,19 @@ class Turns:
         self._served = Served(held, lately, weights, usual_h).by_weight()
         self._policy = policy
         self._premium = premium
-        self._classes: dict[int, dict[str, list[Entry]]] = {}
+        self._classes: dict[int, dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
         behind = self._behind({record.customer_id for record in ready})
         last_h = max(LAST_TO_END * sum(known) / max(slots, 1), LONG * usual_h)
         for record, length in zip(ready, lengths, strict=True):
             waited = max(0.0, (now - record.created_at).total_seconds() / 3600)
             rank = effective_rank(record.priority, waited, policy)
             if presses(record, length, policy, now):
-                rank = Priority.URGENT.rank
+                rank = URGENT
             minus_late = -length if length >= last_h else 0.0
             entry = Entry(minus_late, rank, -waited, record.workset_id, record)
             if minus_late or record.customer_id in behind:
-                rank = min(rank, Priority.NORMAL.rank)
-            self._classes.setdefault(rank, defaultdict(list))[record.customer_id].append(entry)
+                rank = min(rank, NORMAL)
+            self._classes[rank][record.customer_id].append(entry)
 
     def started(self, customer_id: str) -> None:
         self._served[customer_id] += 1 / self._weights[customer_id]
@@ -163,9 +165,8 @@ class Turns:
 def effective_rank(priority: Priority, waited_hours: float, policy: PlacementPolicy) -> int:
     """The rank of a priority after so many hours; 0 is the most urgent."""
     if waited_hours >= AGED * policy.aging_hours:
-        return Priority.URGENT.rank
-    aged = waited_hours >= policy.aging_hours
-    return min(priority.rank, Priority.NORMAL.rank) if aged else priority.rank
+        return URGENT
+    return min(priority.rank, NORMAL) if waited_hours >= policy.aging_hours else priority.rank
 
 
 def presses(record: WorksetRecord, length_h: float, policy: PlacementPolicy, now: datetime) -> bool:

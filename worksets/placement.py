@@ -304,9 +304,10 @@ class _Plan:
             run, transfer = usd.pop(n)
             why.append(f"{money(run)} run + {money(transfer)} transfer")
             if usd:
-                other = min(usd, key=lambda o: sum(usd[o]))
-                there = f"{self.fit.clusters[other].name} would cost {money(sum(usd[other]))}"
-                saved, wish = run + transfer - sum(usd[other]), self._wish(record, n)
+                sums = {other: there + moved for other, (there, moved) in usd.items()}
+                other = min(sums, key=sums.__getitem__)
+                there = f"{self.fit.clusters[other].name} would cost {money(sums[other])}"
+                saved, wish = run + transfer - sums[other], self._wish(record, n)
                 later = self.costs.later_h(record, other, n)
                 if wish and 0 < saved <= wish:
                     there += f", and the wish is worth {money(wish)}"

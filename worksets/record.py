@@ -45,10 +45,10 @@ class Priority(StrEnum):
     @property
     def rank(self) -> int:
         """0 for the most urgent."""
-        return _RANKS[self]
+        return _RANKS[self._value_]  # an enum's own hash is Python's, and this is asked for often
 
 
-_RANKS: Final = {priority: rank for rank, priority in enumerate(Priority)}
+_RANKS: Final = {priority.value: rank for rank, priority in enumerate(Priority)}
 
 
 class AffinityReason(StrEnum):
