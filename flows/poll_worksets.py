@@ -26,7 +26,7 @@ from host import AnotherInstallation, Host, open_host
 from tasks.launch import PROCESS_WORKSET, Launcher, launching
 from tasks.naming import name_of_poll, rename_poll
 from tasks.polling import POLL_WORKSETS
-from tasks.recover import recover
+from tasks.recover import end_dead_runs, recover
 from tasks.sync_limits import sync_limits
 from worksets.config import Launch, ProcessorConfig
 from worksets.polling import Stop, nothing_left, pause_s
@@ -131,8 +131,12 @@ async def _full_cycle(here: Host, launcher: Launcher) -> None:
     launcher.discovery.begin()
     here.outbox.begin()
     recovered = await recover()
-    await sync_limits(recovered.gone)
-    await launcher.adopt(recovered)
+    # to hold them comes first: to end 300 runs takes Prefect ten seconds
+    left = await launcher.take_over(recovered)
+    if recovered.over:
+        await end_dead_runs(recovered.over)
+    await sync_limits(frozenset(record.workset_id for record in left))
+    await launcher.go_on_with(left)
     await launcher.cycle()
     launcher.show()
     launcher.discovery.begin_deliveries()

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context, ContextVar, copy_context
+from copy import copy
 from functools import partial
 from typing import Any, Final
 
@@ -101,40 +102,48 @@ class Launcher:
         note = f"The polls are paused ({POLL_WORKSETS})." if self.poll.paused else ""
         self.board.begin([*self._ready, *self._held], note)
 
-    async def adopt(self, recovered: Recovered) -> None:
-        """Go on with the worksets that nobody carries any more; once in a full cycle."""
+    async def take_over(self, recovered: Recovered) -> list[WorksetRecord]:
+        """What nobody carries any more, held here where it will run here; once in a full cycle.
+
+        All of it, before a flow of it begins: the last would wait long for those before it.
+        """
         self._broken.clear()
         self._held = list(recovered.held)
         self._stop_cancelled(recovered.held)
-        taken: list[WorksetRecord] = []
-        for seen in orphans(self.here, recovered.held, recovered.gone):
-            # once more: its flow may have ended well since the cycle began
-            record = await self.here.call(self.here.db.get, seen.workset_id)
-            if record.lock_owner != seen.lock_owner or record.workset_id in self.here.live:
-                continue
-            run_log().warning(
-                "%s (attempt %d on %s) is carried by nobody; it is gone on with here",
-                record.workset_id, record.attempt, record.cluster_name,
-            )  # fmt: skip
-            if await self._hold(record):
-                taken.append(record)
-        # not one by one: the flow of the first takes time that the last would wait to be held
-        for record in taken:
-            await self._start(record, None)
+        left = orphans(self.here, recovered.held, recovered.gone)
+        found = [await self._taken(record) for record in left]
+        return [record for record in found if record is not None]
 
-    async def _hold(self, record: WorksetRecord) -> bool:
-        """Hold at once what will run in this process: of many, the last waits long for its flow.
+    async def _taken(self, seen: WorksetRecord) -> WorksetRecord | None:
+        """As it stands now; None: it is carried again, here or elsewhere.
 
-        What this process has no cluster for, it does not hold. False: another was faster.
+        What this process has no cluster for, it does not hold.
         """
-        here, owner = self.here, record.lock_owner
-        if self.launch == "inline" and owner != here.owner and record.cluster_name in here.watches:
+        here, id_ = self.here, seen.workset_id
+        runs_here = self.launch == "inline" and seen.cluster_name in here.watches
+        if runs_here and seen.lock_owner != here.owner:
             try:
-                await here.call(here.db.take_over, record.workset_id, here.owner, owner)
+                record = await here.call(here.db.take_over, id_, here.owner, seen.lock_owner)
             except Refused as refused:
                 run_log().info("%s", refused)
-                return False
-        return True
+                return None
+        else:
+            # its flow may have ended well since the cycle began
+            record = await here.call(here.db.get, id_)
+            if record.lock_owner != seen.lock_owner:
+                return None
+        if id_ in here.live:
+            return None
+        run_log().warning(
+            "%s (attempt %d on %s) is carried by nobody; it is gone on with here",
+            id_, record.attempt, record.cluster_name,
+        )  # fmt: skip
+        return record
+
+    async def go_on_with(self, left: Iterable[WorksetRecord]) -> None:
+        """Begin the flows of what was taken over."""
+        for record in left:
+            await self._start(record, None)
 
     async def cycle(self) -> None:
         """Plan, and start what has a free slot."""
@@ -331,7 +340,7 @@ class Launcher:
                 name_of_run(record.workset_id, record.current_attempt),
                 [*flow_tags(record), process_tag(self.here.owner)],
             )
-            await _run(self._process_workset, run)
+            await _run(_under_its_name(self._process_workset), run)
         except Exception:
             # the state DB knows where the workset stands; the next full cycle goes on from there
             self._broken.add(parameters["workset_id"])
@@ -383,6 +392,13 @@ class Launcher:
 async def _run(flow: AnyFlow, run: FlowRun) -> None:
     with unwatched():
         await run_flow_async(flow, run, parameters=run.parameters, return_type="state")
+
+
+def _under_its_name(flow: AnyFlow) -> AnyFlow:
+    """The flow for a run that was made with its name: Prefect would send it once more."""
+    found = copy(flow)
+    found.flow_run_name = None
+    return found
 
 
 _launcher: ContextVar[Launcher | None] = ContextVar("launcher", default=None)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -34,10 +35,12 @@ class Recovered:
     """What a full cycle begins with: what is held, and by whom it is taken over.
 
     `gone`: owners that are gone; none where this machine's clock is no judge of leases.
+    `over`: processes whose lease is over, and since when.
     """
 
     gone: frozenset[str]
     held: tuple[WorksetRecord, ...] = field(repr=False)
+    over: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @task(
@@ -49,10 +52,9 @@ class Recovered:
     timeout_seconds=60,
 )
 async def recover() -> Recovered:
-    """Requeue due retries, release locks of processes that are gone, and end their Prefect runs.
+    """Requeue due retries, and release locks of processes that are gone without having begun.
 
-    The whole cycle goes by this one look: slots that they leaked are taken back before others need
-    them.
+    The whole cycle goes by this one look, which asks the state DB alone.
     """
     here, log = host(), get_run_logger()
     for record in await here.call(here.db.requeue_due):
@@ -70,18 +72,34 @@ async def recover() -> Recovered:
     leases, now = await here.call(here.db.leases), here.db.now()
     # its own may be over too, after a sleep or a state DB that was locked: who asks is alive
     leases.pop(here.owner, None)
-    holding = {record.lock_owner for record in held.values()}
-    for owner, end in leases.items():
-        if is_over(end, now):
-            await _crash_runs_of(owner)
-            if owner not in holding:
-                await here.call(here.db.forget_lease, owner, end)
+    over = {owner: end for owner, end in leases.items() if is_over(end, now)}
     gone = {record.lock_owner for record in stale if record.workset_id in held}
-    return Recovered(frozenset(gone - {here.owner}), tuple(held.values()))
+    return Recovered(frozenset(gone - {here.owner}), tuple(held.values()), over)
+
+
+@task(
+    name="end dead runs",
+    retries=RETRIES,
+    retry_delay_seconds=DELAYS_S,
+    retry_condition_fn=only_transient,
+    cache_policy=NO_CACHE,
+    timeout_seconds=60,
+)
+async def end_dead_runs(over: Mapping[str, datetime]) -> None:
+    """End in Prefect what died with its process; one that holds nothing any more is forgotten.
+
+    `over`: processes whose lease is over, and since when.
+    """
+    here = host()
+    for owner in over:
+        await _crash_runs_of(owner)
+    holding = {record.lock_owner for record in await here.call(here.db.held)}
+    for owner, end in over.items():
+        if owner not in holding:
+            await here.call(here.db.forget_lease, owner, end)
 
 
 async def _crash_runs_of(owner: str) -> None:
-    """End in Prefect what died with its process."""
     state: State[Any] = Crashed(
         message=f"its process {owner} is gone; another goes on with its work"
     )

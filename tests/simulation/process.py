@@ -294,6 +294,7 @@ def without_prefect():
         (flows.poll_worksets, "SERVED", {}),
         (tasks.discovery, "discover", Step(tasks.discover.discover)),
         (flows.poll_worksets, "recover", Step(tasks.recover.recover)),
+        (flows.poll_worksets, "end_dead_runs", Step(tasks.recover.end_dead_runs)),
         (flows.poll_worksets, "sync_limits", _nothing),
         # Prefect makes the same few words into slugs again and again
         (prefect.blocks.core, "slugify", _slugify),

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from blocks.state_db import SQLiteStateDB
-from tasks.launch import Launcher
+from flows.process_workset import process_workset
+from tasks.labels import flow_run_name
+from tasks.launch import Launcher, _under_its_name
 from tasks.recover import Recovered
 from worksets.record import WorksetRecord
 
@@ -25,35 +27,47 @@ def db(tmp_path):
     return found
 
 
-def launcher(db, launch="inline", clusters=("a",)):
+def launcher(db, launch="inline", clusters=("a",), live=()):
     async def call(function, *arguments):
         return function(*arguments)
 
-    here = SimpleNamespace(db=db, owner="ours", call=call, watches=dict.fromkeys(clusters))
+    here = SimpleNamespace(
+        db=db, owner="ours", call=call, watches=dict.fromkeys(clusters), live=set(live)
+    )
     return SimpleNamespace(here=here, launch=launch)
+
+
+async def taken(db, record, **more):
+    return await Launcher._taken(launcher(db, **more), record)
 
 
 async def test_what_will_run_here_is_held_at_once(db):
     left = db.lock("w", "dead", "a", "why", LIMITS)
-    assert await Launcher._hold(launcher(db), left)
-    held = db.get("w")
-    assert (held.lock_owner, held.fence) == ("ours", left.fence + 1)
+    held = await taken(db, left)
+    assert held == db.get("w") and (held.lock_owner, held.fence) == ("ours", left.fence + 1)
     # its flow has broken off: it is held already, and begun again
-    assert await Launcher._hold(launcher(db), held) and db.get("w") == held
+    assert await taken(db, held) == held == db.get("w")
 
 
 @pytest.mark.parametrize("where", [{"launch": "deployment"}, {"clusters": ["b"]}])
 async def test_what_will_run_elsewhere_is_left_to_whoever_runs_it(db, where):
     """A worker's process could not take it from a poller that lives."""
     left = db.lock("w", "dead", "a", "why", LIMITS)
-    assert await Launcher._hold(launcher(db, **where), left) and db.get("w") == left
+    assert await taken(db, left, **where) == left == db.get("w")
 
 
 async def test_what_another_poller_has_taken_is_not_begun_here(db):
     left = db.lock("w", "dead", "a", "why", LIMITS)
     db.take_over("w", "another", "dead")
-    assert not await Launcher._hold(launcher(db), left)
+    assert await taken(db, left) is None
+    assert await taken(db, left, clusters=["b"]) is None
     assert db.get("w").lock_owner == "another"
+
+
+async def test_what_runs_here_meanwhile_is_not_begun_twice(db):
+    """Its flow has ended without an answer, and a person has started it again."""
+    held = db.lock("w", "ours", "a", "why", LIMITS)
+    assert await taken(db, held, live=["w"]) is None
 
 
 async def test_all_that_a_dead_poller_has_left_is_held_before_the_first_of_it_begins(db):
@@ -68,11 +82,19 @@ async def test_all_that_a_dead_poller_has_left_is_held_before_the_first_of_it_be
     one, begun = launcher(db), []
 
     async def start(record, _):
-        begun.append((record.workset_id, {r.lock_owner for r in db.held()}))
+        begun.append(record)
 
-    one.here.live, one._broken, one._start = set(), set(), start
+    one._broken, one._start = set(), start
     one._stop_cancelled = lambda records: None
-    one._hold = lambda record: Launcher._hold(one, record)
-    await Launcher.adopt(one, Recovered(frozenset({"dead"}), tuple(held)))
-    assert begun == [("w", {"ours", "another"}), ("x", {"ours", "another"})]
-    assert db.get("y") == another
+    one._taken = lambda record: Launcher._taken(one, record)
+    left = await Launcher.take_over(one, Recovered(frozenset({"dead"}), tuple(held)))
+    assert left == [db.get("w"), db.get("x")] and begun == []
+    assert {record.lock_owner for record in left} == {"ours"} and db.get("y") == another
+    await Launcher.go_on_with(one, left)
+    assert begun == left
+
+
+def test_a_run_that_has_its_name_is_not_named_again():
+    """A request for each workset; who calls the flow, or retries its run, has it named still."""
+    assert _under_its_name(process_workset).flow_run_name is None
+    assert process_workset.flow_run_name is flow_run_name

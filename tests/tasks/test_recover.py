@@ -62,3 +62,26 @@ async def test_a_process_whose_clock_is_off_judges_nobody_and_says_so_once(here)
     assert one.kind is Kind.CLOCK_OFF and "45 s behind" in one.message
     del here.db.__dict__["clock_off_s"]
     assert (await tasks.recover.recover.fn()).gone == {"dead"}
+
+
+async def test_the_look_at_the_state_db_waits_for_nothing_of_prefect(here, monkeypatch):
+    """To end 300 runs takes Prefect ten seconds, in which nobody would hold their worksets."""
+    order = []
+
+    async def crash(owner):
+        order.append(("runs of", owner, here.db.get("begun").lock_owner))
+
+    monkeypatch.setattr(tasks.recover, "_crash_runs_of", crash)
+    now = here.db.now()
+    here.db.renew_lease("dead", 3)
+    here.db._now = lambda: now + timedelta(seconds=60)
+    found = await tasks.recover.recover.fn()
+    assert order == [] and set(found.over) == {"dead"}
+    # one that holds something still is not forgotten: it would count as gone at once
+    await tasks.recover.end_dead_runs.fn(found.over)
+    assert set(here.db.leases()) == {"dead"}
+    here.db.renew_lease("me", 30)
+    here.db.take_over("begun", "me", "dead")
+    await tasks.recover.end_dead_runs.fn(found.over)
+    assert order == [("runs of", "dead", "dead"), ("runs of", "dead", "me")]
+    assert set(here.db.leases()) == {"me"}
