@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context, ContextVar, copy_context
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ from host import Host, process_tag
 from host.suspension import unwatched
 from tasks import polling
 from tasks.cancel import LOOK_S, heed_cancelled_runs, stop_job
+from tasks.claiming import Claiming
 from tasks.cleaning import Cleaner
 from tasks.discovery import Discovery
 from tasks.labels import flow_tags, labelled, name_of_run
@@ -44,6 +47,15 @@ REFUSALS = 10
 """Worksets that validation will refuse, started in one go; they need no slot."""
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What was started and is not locked yet; without a cluster, it needs no slot."""
+
+    version: int
+    at: float
+    cluster: str
+
+
 class Launcher:
     """The worksets that this poller has started, and what it may start next."""
 
@@ -63,7 +75,8 @@ class Launcher:
         self.started = 0
         self._process_workset = process_workset
         self._children: dict[str, asyncio.Task[Any]] = {}
-        self._sent: dict[str, tuple[int, float, frozenset[str]]] = {}
+        self._sent: dict[str, Sent] = {}
+        self._claiming = Claiming(here)
         self._broken: set[str] = set()
         self.discovery = Discovery(here, self.wake.set)
         self.board = Board(here)
@@ -109,6 +122,7 @@ class Launcher:
         """
         self._broken.clear()
         self._held = list(recovered.held)
+        self._claiming.others = recovered.others
         self._stop_cancelled(recovered.held)
         left = orphans(self.here, recovered.held, recovered.gone)
         found = [await self._taken(record) for record in left]
@@ -148,6 +162,7 @@ class Launcher:
     async def cycle(self) -> None:
         """Plan, and start what has a free slot."""
         self.discovery.news = False
+        await self._claiming.look()
         ready = {record.workset_id: record for record in await self.here.call(self.here.db.ready)}
         self._ready = list(ready.values())
         self._stop_cancelled(ready.values())
@@ -157,11 +172,11 @@ class Launcher:
         if self.poll.paused:
             self.decisions = []
             return
-        for id_ in self.discovery.to_refuse & ready.keys():
-            self.discovery.to_refuse.discard(id_)
-            await self._start(ready[id_], None)
+        # in the order of their ids: a set has none
+        starts = dict.fromkeys(sorted(self.discovery.to_refuse & ready.keys()), "")
+        self.discovery.to_refuse.difference_update(starts)
         await self.here.budgets.look(self._begun(ready))
-        passed_over = {*self._children, *self._broken}
+        passed_over = {*self._children, *self._broken, *self._claiming.theirs, *starts}
         self.decisions = await self.here.call(
             plan,
             [
@@ -181,11 +196,17 @@ class Launcher:
             lately=await self.here.lately.hours(self._held),
         )
         self.discovery.waiting += self._reckoned_by_other_settings(ready)
-        refusals = 0
+        refused = [d.workset_id for d in self.decisions if d.action == "refuse"]
+        starts |= dict.fromkeys(refused[:REFUSALS], "")
+        starts |= {d.workset_id: d.cluster_name for d in self.decisions if d.action == "start"}
+        under_way = {id_: sent.cluster for id_, sent in self._sent.items()}
+        mine = await self._claiming.claim(starts, under_way, ready)
+        for id_, cluster in starts.items():
+            if id_ in mine:
+                await self._start(ready[id_], cluster or None)
+        if starts.keys() - mine:
+            self.wake.set()  # the slots that were meant for them may be free still
         for decision in self.decisions:
-            refusals += decision.action == "refuse"
-            if decision.action == "start" or (decision.action == "refuse" and refusals <= REFUSALS):
-                await self._start(ready[decision.workset_id], decision.cluster_name or None)
             if decision.action == "stuck":
                 await self._tell_stuck(ready[decision.workset_id], decision.reason)
 
@@ -244,14 +265,13 @@ class Launcher:
                 self.here.outbox.tell(noted)
 
     def _begun(self, ready: Mapping[str, WorksetRecord]) -> list[WorksetRecord]:
-        """What this poller has sent off that is not locked yet, each on its cluster."""
-        found = []
-        for id_, (_, _, scopes) in self._sent.items():
-            clusters = [scope for scope in scopes if scope.startswith("cluster:")]
-            if id_ in ready and clusters:
-                name = clusters[0].partition(":")[2]
-                found.append(ready[id_].model_copy(update={"cluster_name": name}))
-        return found
+        """What was sent off, here or elsewhere, and is not locked yet, each on its cluster."""
+        here = {id_: sent.cluster for id_, sent in self._sent.items()}
+        return [
+            ready[id_].model_copy(update={"cluster_name": cluster})
+            for id_, cluster in (self._claiming.theirs | here).items()
+            if cluster and id_ in ready
+        ]
 
     async def _taking_room(self, ready: Mapping[str, WorksetRecord]) -> list[WorksetRecord]:
         """What takes of the clusters' room, each once: it may just have been locked."""
@@ -260,15 +280,15 @@ class Launcher:
         return list((begun | held).values())
 
     async def _counts(self, ready: dict[str, WorksetRecord]) -> dict[str, int]:
-        """Holders of each scope, and what this poller has sent off that is not locked yet."""
-        counts = await self.here.call(self.here.db.holder_counts)
-        for id_, (version, at, scopes) in list(self._sent.items()):
+        """Holders of each scope, with what was sent off and is not locked yet (`_begun`)."""
+        counts = Counter(await self.here.call(self.here.db.holder_counts))
+        for id_, sent in list(self._sent.items()):
             record = ready.get(id_)
-            if record is None or record.version != version or time.monotonic() - at > RELAUNCH_S:
+            late = time.monotonic() - sent.at > RELAUNCH_S
+            if record is None or record.version != sent.version or late:
                 del self._sent[id_]
-                continue
-            for scope in scopes:
-                counts[scope] = counts.get(scope, 0) + 1
+        for record in self._begun(ready):
+            counts.update(scopes_of(record.cluster_name, record.customer_id))
         return counts
 
     async def _start(self, record: WorksetRecord, cluster: str | None) -> None:
@@ -276,8 +296,7 @@ class Launcher:
         if id_ in self._children or self._already_sent(record):
             return
         self.started += 1
-        scopes = scopes_of(cluster, record.customer_id) if cluster else frozenset()
-        self._sent[id_] = (record.version, time.monotonic(), scopes)
+        self._sent[id_] = Sent(record.version, time.monotonic(), cluster or "")
         parameters = {
             "workset_id": id_,
             "settings": self.here.name,
@@ -324,8 +343,8 @@ class Launcher:
         return (
             self.launch == "deployment"
             and sent is not None
-            and sent[0] == record.version
-            and time.monotonic() - sent[1] <= RELAUNCH_S
+            and sent.version == record.version
+            and time.monotonic() - sent.at <= RELAUNCH_S
         )
 
     async def _start_run(self, record: WorksetRecord, parameters: dict[str, Any]) -> None:

@@ -35,12 +35,14 @@ class Recovered:
     """What a full cycle begins with: what is held, and by whom it is taken over.
 
     `gone`: owners that are gone; none where this machine's clock is no judge of leases.
-    `over`: processes whose lease is over, and since when.
+    `over`: processes whose lease is over, and since when. `others`: whether others live beside
+    this one.
     """
 
     gone: frozenset[str]
     held: tuple[WorksetRecord, ...] = field(repr=False)
     over: Mapping[str, datetime] = field(default_factory=dict)
+    others: bool = True
 
 
 @task(
@@ -74,7 +76,9 @@ async def recover() -> Recovered:
     leases.pop(here.owner, None)
     over = {owner: end for owner, end in leases.items() if is_over(end, now)}
     gone = {record.lock_owner for record in stale if record.workset_id in held}
-    return Recovered(frozenset(gone - {here.owner}), tuple(held.values()), over)
+    return Recovered(
+        frozenset(gone - {here.owner}), tuple(held.values()), over, len(leases) > len(over)
+    )
 
 
 @task(

@@ -16,6 +16,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from blocks.state_db.store import Store
+from worksets import claims
 from worksets.budgets import Spent
 from worksets.errors import TransientError
 from worksets.estimates import Ratio, paces, remembered, with_ratio
@@ -28,6 +29,8 @@ MAX_SWAPS: Final = 20
 """Times a note is changed anew, because another process was faster, before that is given up."""
 CLEANED: Final = "cleaned"
 """Key of the note with the time (UTC) at which a poller began to clean last, and which."""
+STARTS: Final = "starts"
+"""Key of the note with what the pollers are about to start; see `worksets.claims`."""
 _HEALTH: Final = TypeAdapter(dict[str, Health])
 
 
@@ -124,6 +127,25 @@ class Notes(Store):
             if now - datetime.fromisoformat(before.partition(" ")[0]) < every:
                 return False
         return self._swap_note(CLEANED, before, own)
+
+    def about_to_start(self) -> dict[str, claims.Claim]:
+        """What the pollers are about to start, by the ids of worksets."""
+        return claims.read(self._get_note(STARTS))
+
+    def claim(self, owner: str, wanted: claims.Claims, now: datetime) -> set[str]:
+        """Say all that a process is about to start; those of it that no other has claimed.
+
+        Where too many come at once, all of it: nothing stands still for that, the locks decide.
+        """
+        for lost in range(MAX_SWAPS):
+            if lost:
+                sleep(random() / 50)
+            before = self._get_note(STARTS) or self._first_note(STARTS, claims.written({}))
+            after = claims.claimed(claims.read(before), wanted, owner, now)
+            text = claims.written(after)
+            if text == before or self._swap_note(STARTS, before, text):
+                return {id_ for id_, one in after.items() if one.owner == owner}
+        return set(wanted)
 
     def grown(self, pipeline: str) -> str:
         """What the last worksets of a pipeline that finished had needed more; `worksets.growth`."""

@@ -84,7 +84,7 @@ async def test_all_that_a_dead_poller_has_left_is_held_before_the_first_of_it_be
     async def start(record, _):
         begun.append(record)
 
-    one._broken, one._start = set(), start
+    one._broken, one._start, one._claiming = set(), start, SimpleNamespace()
     one._stop_cancelled = lambda records: None
     one._taken = lambda record: Launcher._taken(one, record)
     left = await Launcher.take_over(one, Recovered(frozenset({"dead"}), tuple(held)))

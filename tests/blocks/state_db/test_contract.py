@@ -8,6 +8,7 @@ import pytest
 from blocks.state_db import LeaseOver, SQLiteStateDB
 from tests.services import dynamodb_state_db
 from tests.simulation.store import Table, model_state_db
+from worksets.claims import Claim
 from worksets.errors import (
     AdmissionRefused,
     ErrorCategory,
@@ -454,3 +455,34 @@ def test_one_poller_in_a_day_cleans(db, another):
     assert other.may_clean("q", clock.now, day) and not db.may_clean("p", clock.now, day)
     clock.passes(1)
     assert not db.may_clean("p", clock.now, day)
+
+
+def test_of_many_that_claim_at_once_each_workset_is_one_s(another):
+    """Whoever comes first: a pollers' note is changed as a whole, or not at all."""
+    owners, names = [f"p{n}" for n in range(4)], [f"w{n}" for n in range(6)]
+    got = {}
+
+    def claim(owner):
+        until = NOW + timedelta(seconds=60)
+        wanted = {name: Claim(owner=owner, until=until, cluster_name="a") for name in names}
+        got[owner] = another().claim(owner, wanted, NOW)
+
+    threads = [threading.Thread(target=claim, args=[owner]) for owner in owners]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(name for mine in got.values() for name in mine) == names
+    said = another().about_to_start()
+    assert {name: one.owner for name, one in said.items()} == {
+        name: owner for owner, mine in got.items() for name in mine
+    }
+
+
+def test_a_note_of_claims_that_cannot_be_read_stops_nobody(another):
+    db = another()
+    db._put_note("starts", "rubbish")
+    assert db.about_to_start() == {}
+    wanted = {"w": Claim(owner="p", until=NOW + timedelta(seconds=60))}
+    assert db.claim("p", wanted, NOW) == {"w"}
+    assert db.about_to_start() == wanted
