@@ -40,6 +40,8 @@ class World:
         self.rng = random.Random(seed)
         self.hub = getcurrent()
         self.context = copy_context()
+        self.claims = seed % 2 == 0
+        """Whether its pollers tell one another what they are about to start."""
         self.horizon_s = self.rng.uniform(30, 180)
         storm = self.rng.choice(STORMS)
         self.rates = [(kind, storm * self.rng.choice(RATES)) for kind in AT_AN_EFFECT]
