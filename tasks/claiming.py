@@ -20,6 +20,7 @@ class Claiming:
         """Whether other processes live beside this one: one that is alone claims nothing."""
         self.theirs: dict[str, str] = {}
         """What others are about to start, as the last look has seen it, and on which cluster."""
+        self._ours: dict[str, Claim] = {}
 
     async def look(self) -> None:
         """See what others are about to start: it is theirs, and so are the slots.
@@ -46,16 +47,18 @@ class Claiming:
         """Say what this poller starts now, and on which cluster; what of it is its own.
 
         Where it is alone, that is all of it, and nothing is said. `under_way`: what it has started
-        before; of that, what is still ready is said again.
+        before; of that, what is still ready is said again, for no longer than it was: a run that
+        no worker takes keeps nobody from starting its workset.
         """
         here = self._here
         if not self.others or not starts:
             return starts.keys()
         now = here.db.now()
         until = now + timedelta(seconds=CLAIM_S)
-        wanted = {
-            id_: Claim(owner=here.owner, until=until, cluster_name=cluster)
+        before = {id_: claim for id_, claim in self._ours.items() if id_ in under_way}
+        self._ours = {
+            id_: before.get(id_) or Claim(owner=here.owner, until=until, cluster_name=cluster)
             for id_, cluster in {**under_way, **starts}.items()
             if id_ in ready
         }
-        return await here.call(here.db.claim, here.owner, wanted, now)
+        return await here.call(here.db.claim, here.owner, self._ours, now)

@@ -51,6 +51,22 @@ async def test_what_was_started_before_stays_claimed(pollers):
     assert q.theirs == {"w1": "a", "w2": "b"}
 
 
+async def test_what_is_not_locked_in_its_time_anybody_may_start(pollers):
+    """A run of a deployment for which there is no worker, however often it is planned again."""
+    p, q = pollers
+    now = p._here.db.now()
+    await p.claim({"w1": "a"}, {}, READY)
+    for seconds, theirs in ((CLAIM_S - 1, {"w1": "a"}), (CLAIM_S + 1, {})):
+        for one in (p, q):
+            one._here.db._now = lambda at=now + timedelta(seconds=seconds): at
+            one._here.db.renew_lease(one._here.owner, 30)
+        await p.claim({"w1": "a"}, {"w1": "a"}, READY)
+        await q.look()
+        assert q.theirs == theirs
+    assert await q.claim({"w1": "a"}, {}, READY) == {"w1"}
+    assert not await p.claim({"w1": "a"}, {"w1": "a"}, READY)
+
+
 async def test_what_a_dead_one_was_about_to_start_is_anybodys(pollers):
     p, q = pollers
     await p.claim({"w1": "a"}, {}, READY)
