@@ -7,7 +7,7 @@ the start of each poller and of each command.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 from prefect.blocks.core import Block
 
@@ -24,12 +24,14 @@ OURS: Final = {
 """Where each is to be had."""
 
 
-def kind_of(slug: str) -> type[Block] | None:
-    """The kind of a slug; None: it is not one of ours."""
-    if slug not in OURS:
-        return None
+def kind_of(slug: str) -> type[Any]:
+    """The kind of a slug.
+
+    Raises:
+        KeyError: it is not one of ours.
+    """
     place, name = OURS[slug]
-    found: type[Block] = getattr(import_module(place), name)
+    found: type[Any] = getattr(import_module(place), name)
     return found
 
 
@@ -40,5 +42,7 @@ async def load(reference: str) -> Block:
         ValueError: there is none.
     """
     slug, _, name = reference.partition("/")
-    ours = kind_of(slug)
-    return await (Block.aload(reference) if ours is None else ours.aload(name))
+    if slug not in OURS:
+        return await Block.aload(reference)
+    found: Block = await kind_of(slug).aload(name)
+    return found

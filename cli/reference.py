@@ -28,6 +28,7 @@ from blocks.clusters.slurm.nodes import Partition
 from blocks.clusters.slurm.ssh import SshHost, SshTransport
 from blocks.clusters.slurm.ssm import SsmTransport
 from blocks.clusters.slurm.transport import LocalTransport
+from blocks.kinds import kind_of
 from blocks.notify.aws import SnsTopic, SqsQueue
 from blocks.notify.channel import Channel
 from blocks.notify.events import as_event
@@ -36,7 +37,7 @@ from blocks.settings import WorksetSettings
 from cli import acting, keeping, looking
 from cli.main import app, name_of
 from flows.poll_worksets import SERVED
-from local.settings_file import CLUSTERS, STATE_DBS, class_of
+from local.settings_file import CLUSTERS, STATE_DBS
 from worksets.announcements import Announcement, Kind
 from worksets.config import Customer, Pipeline, ProcessorConfig
 from worksets.costs import PlacementPolicy
@@ -215,10 +216,10 @@ def _settings() -> Iterator[str]:
     yield from _keys("### `pipelines: {NAME: …}`", Pipeline, texts=PIPELINE_KEYS)
     yield from _keys("### `placement`", PlacementPolicy)
     yield from _keys("### `log_patterns: [{…}]`", LogPattern, texts=PATTERN_KEYS)
-    for kind, where in STATE_DBS.items():
-        yield from _keys(f"### `state_db: {{type: {kind}, …}}`", class_of(*where))
-    for kind, where in CLUSTERS.items():
-        yield from _keys(f"### `clusters: [{{type: {kind}, …}}]`", class_of(*where))
+    for kind, slug in STATE_DBS.items():
+        yield from _keys(f"### `state_db: {{type: {kind}, …}}`", kind_of(slug))
+    for kind, slug in CLUSTERS.items():
+        yield from _keys(f"### `clusters: [{{type: {kind}, …}}]`", kind_of(slug))
     for transport in (LocalTransport, SshTransport, SsmTransport):
         kind = transport.model_fields["kind"].default
         yield from _keys(f"### `transport: {{kind: {kind}, …}}` of a Slurm cluster", transport)

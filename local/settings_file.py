@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from blocks.clusters import Cluster
+from blocks.kinds import kind_of
 from blocks.settings import WorksetSettings
 from blocks.state_db import WorksetStateDB
 from local.settings_rules import Rules, remote_of
@@ -22,16 +22,13 @@ from local.settings_told import bounds_of, told
 from worksets.errors import ConfigurationError
 from worksets.yaml_safe import MAX_BYTES, load_mapping
 
-CLUSTERS: Final = {
-    "local-cluster": ("blocks.clusters", "LocalCluster"),
-    "slurm-cluster": ("blocks.clusters", "SlurmCluster"),
+Kinds = dict[str, str]
+"""Words of `type:`, each with the kind of block that it means."""
+CLUSTERS: Final[Kinds] = {"local-cluster": "local-cluster", "slurm-cluster": "slurm-cluster"}
+STATE_DBS: Final[Kinds] = {
+    "sqlite": "sqlite-workset-state-db",
+    "dynamodb": "dynamodb-workset-state-db",
 }
-STATE_DBS: Final = {
-    "sqlite": ("blocks.state_db", "SQLiteStateDB"),
-    "dynamodb": ("blocks.state_db", "DynamoDBStateDB"),
-}
-Kinds = dict[str, tuple[str, str]]
-"""Words of `type:`, each with where its class is; imported when it is asked for."""
 B = TypeVar("B", bound=Block)
 
 
@@ -114,7 +111,7 @@ class _Reading:
             return None
         if self.shapes.choice(raw["type"], list(kinds), (*at, "type")) is BAD:
             return None
-        class_ = class_of(*kinds[raw["type"]])
+        class_ = kind_of(kinds[raw["type"]])
         keys = {key: value for key, value in raw.items() if key != "type"}
         part: dict[str, Any] = self.shapes.keys(keys, class_.model_fields, at)
         return class_, part
@@ -173,12 +170,6 @@ def _bytes(file: Path) -> bytes:
             f"{file}: {size:,} bytes; at most {MAX_BYTES:,} (1 MiB) are read. Is it the right file?"
         )
     return data
-
-
-def class_of(module: str, name: str) -> type[Any]:
-    """The class of a word of `type:`."""
-    found: type[Any] = getattr(import_module(module), name)
-    return found
 
 
 async def save(

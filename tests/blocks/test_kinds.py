@@ -9,7 +9,3 @@ def test_all_kinds_of_our_collection_are_known_by_their_slugs():
     assert {slug: name for slug, (_, name) in kinds.OURS.items()} == ours
     for slug in ours:
         assert kinds.kind_of(slug) is getattr(collection, ours[slug])
-
-
-def test_a_kind_of_others_is_left_to_prefect():
-    assert kinds.kind_of("s3-bucket") is None
