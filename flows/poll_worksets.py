@@ -131,11 +131,11 @@ async def _full_cycle(here: Host, launcher: Launcher) -> None:
     launcher.discovery.begin()
     here.outbox.begin()
     recovered = await recover()
+    await sync_limits(recovered.gone)
     # to hold them comes first: to end 300 runs takes Prefect ten seconds
     left = await launcher.take_over(recovered)
     if recovered.over:
         await end_dead_runs(recovered.over)
-    await sync_limits(frozenset(record.workset_id for record in left))
     await launcher.go_on_with(left)
     await launcher.cycle()
     launcher.show()

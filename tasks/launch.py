@@ -172,11 +172,11 @@ class Launcher:
         if self.poll.paused:
             self.decisions = []
             return
+        theirs = self._claiming.theirs.keys()
         # in the order of their ids: a set has none
-        starts = dict.fromkeys(sorted(self.discovery.to_refuse & ready.keys()), "")
-        self.discovery.to_refuse.difference_update(starts)
+        starts = dict.fromkeys(sorted((self.discovery.to_refuse & ready.keys()) - theirs), "")
         await self.here.budgets.look(self._begun(ready))
-        passed_over = {*self._children, *self._broken, *self._claiming.theirs, *starts}
+        passed_over = {*self._children, *self._broken, *theirs, *starts}
         self.decisions = await self.here.call(
             plan,
             [
@@ -203,6 +203,7 @@ class Launcher:
         mine = await self._claiming.claim(starts, under_way, ready)
         for id_, cluster in starts.items():
             if id_ in mine:
+                self.discovery.to_refuse.discard(id_)
                 await self._start(ready[id_], cluster or None)
         if starts.keys() - mine:
             self.wake.set()  # the slots that were meant for them may be free still

@@ -34,26 +34,25 @@ CONFIRM_S = 1.0
     cache_policy=NO_CACHE,
     timeout_seconds=60,
 )
-async def sync_limits(left: frozenset[str]) -> None:
+async def sync_limits(gone: frozenset[str]) -> None:
     """Create and change the limits of our tags, and take back slots that no live process holds.
 
     A slot is only ever taken for a workset that the state DB counts (see `tasks/settle.py`), so
-    more slots than worksets that are carried means that some have leaked; a surplus that is still
-    there a second later is no race. `left`: worksets that are held, and carried by nobody yet.
-
-    A cluster with limit 0 keeps its last tag limit: a Prefect limit of 0 fails runs, and placement
-    does not use that cluster anyway. A customer whose limit left the settings loses its tag limit.
-    The names of limits carry the installation: another one's are never touched.
+    more slots than worksets of live processes means that some have leaked; a surplus that is
+    still there a second later is no race. A cluster with limit 0 keeps its last tag limit: a
+    Prefect limit of 0 fails runs, and placement does not use that cluster anyway. A customer
+    whose limit left the settings loses its tag limit. The names of limits carry the installation:
+    another one's are never touched.
     """
     here = host()
     wanted = {
         limit_name(s, here.installation): (s, n) for s, n in here.limits.by_scope().items() if n > 0
     }
     async with get_client() as client:
-        changes = await _compare(client, wanted, {}, left)
+        changes = await _compare(client, wanted, {}, gone)
         if surplus := {change.name: change.surplus for change in changes if change.surplus}:
             await asyncio.sleep(CONFIRM_S)
-            changes = await _compare(client, wanted, surplus, left)
+            changes = await _compare(client, wanted, surplus, gone)
         for change in changes:
             await change.make(client)
         free = {
@@ -74,16 +73,16 @@ async def _compare(
     client: PrefectClient,
     wanted: dict[str, tuple[str, int]],
     surplus: dict[str, int],
-    left: frozenset[str],
+    gone: frozenset[str],
 ) -> list[Change]:
     # slots before holders: a workset that ends in between can only make the surplus look smaller
     there = {limit.name: limit for limit in await all_limits(client)}
     here = host()
     count = live = await here.call(here.db.holder_counts)
-    if left:
+    if gone:
         held = await here.call(here.db.held)
         count = Counter(scope for record in held for scope in record.scopes)
-        live = Counter(scope for r in held if r.workset_id not in left for scope in r.scopes)
+        live = Counter(scope for r in held if r.lock_owner not in gone for scope in r.scopes)
     return [
         # a limit that shrank below what is held lets that go on, as the state DB does
         Change(
@@ -109,7 +108,7 @@ class Change:
 
     @property
     def surplus(self) -> int:
-        """Slots taken beyond the worksets that are carried."""
+        """Slots taken beyond the worksets of live processes."""
         return max(0, self.known.active_slots - self.live) if self.known else 0
 
     async def make(self, client: PrefectClient) -> None:

@@ -6,7 +6,7 @@ written again; of what a customer spends none is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from random import random
@@ -132,19 +132,22 @@ class Notes(Store):
         """What the pollers are about to start, by the ids of worksets."""
         return claims.read(self._get_note(STARTS))
 
-    def claim(self, owner: str, wanted: claims.Claims, now: datetime) -> set[str]:
+    def claim(
+        self, owner: str, wanted: claims.Claims, now: datetime, gone: Collection[str] = ()
+    ) -> set[str]:
         """Say all that a process is about to start; those of it that no other has claimed.
 
-        Where too many come at once, all of it: nothing stands still for that, the locks decide.
+        `gone`: processes that live no more. Where too many come at once, all of it: nothing stands
+        still for that, the locks decide.
         """
         for lost in range(MAX_SWAPS):
             if lost:
                 sleep(random() / 50)
             before = self._get_note(STARTS) or self._first_note(STARTS, claims.written({}))
-            after = claims.claimed(claims.read(before), wanted, owner, now)
-            text = claims.written(after)
+            theirs = claims.of_others(claims.read(before), owner, now, gone)
+            text = claims.written(claims.claimed(theirs, wanted))
             if text == before or self._swap_note(STARTS, before, text):
-                return {id_ for id_, one in after.items() if one.owner == owner}
+                return wanted.keys() - theirs.keys()
         return set(wanted)
 
     def grown(self, pipeline: str) -> str:
