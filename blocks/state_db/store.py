@@ -93,7 +93,7 @@ class Store(ABC):
     _set_aside: dict[str, str]
     _in_use: WeakValueDictionary[str | bytes, WorksetRecord]
     """By their JSON those that somebody still has: of 10,000 that wait, all but a few are as they
-    were a moment ago, and to read one anew takes a hundred times as long as to find it here."""
+    were a moment ago, and to read one anew takes ten times as long as to find it here."""
 
     def _decoded(self, workset_id: str, text: str | bytes) -> WorksetRecord:
         """The record that a store keeps as JSON.
