@@ -224,6 +224,12 @@ class Site:
     def prefect(self):
         return PrefectAPI(self.environment)
 
+    def runs(self, workset_id=None):
+        """Runs of this site's worksets, or of one: a server has those of other sites too."""
+        tagged = {"tags": {"all_": [f"workset:{workset_id}"]}} if workset_id else {}
+        found = self.prefect.runs("process_workset", **tagged)
+        return [run for run in found if run["parameters"].get("settings") == self.name]
+
     @property
     def db(self):
         return SQLiteStateDB(path=str(self.folder / "state.db"))

@@ -60,9 +60,6 @@ class PrefectAPI:
             body["flows"] = {"name": {"any_": [flow]}}
         return self._all("flow_runs/filter", body)
 
-    def runs_of(self, workset_id):
-        return self.runs(tags={"all_": [f"workset:{workset_id}"]})
-
     def cancel(self, run_id):
         """What the UI's Cancel button sends."""
         self.post(f"flow_runs/{run_id}/set_state", state={"type": "CANCELLING"})

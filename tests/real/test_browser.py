@@ -72,7 +72,7 @@ def custom_run(page, site, name, **fields):
 
 
 def go_to_run(page, site, workset_id):
-    [run] = site.prefect.runs_of(workset_id)
+    [run] = site.runs(workset_id)
     page.goto(f"{page.url.split('/')[0]}//{page.url.split('/')[2]}/runs/flow-run/{run['id']}")
     page.get_by_text(workset_id).first.wait_for()
     return run
@@ -86,7 +86,7 @@ def test_retry_after_the_file_was_put_right_and_cancel_of_one_that_runs(page, si
     site.add("put-in-order", 1, reads=False)
     site.add("stopped", 40)
     site.until(lambda: site.states()[State.FAILED] == 1, 60)
-    site.until(lambda: site.prefect.runs_of("put-in-order")[0]["state"]["name"] == "DeadLetter", 20)
+    site.until(lambda: site.runs("put-in-order")[0]["state"]["name"] == "DeadLetter", 20)
     (site.folder / "worksets" / "put-in-order" / "a.fq").write_text("@a\nACGT\n+\nIIII\n")
     time.sleep(2)  # it has come to rest
     go_to_run(page, site, "put-in-order")

@@ -84,7 +84,7 @@ def test_each_workset_as_its_own_flow_run(site, deployed):
     assert site.states() == {State.COMPLETE: 3}
     site.assert_each_step_ran_once(worksets)
     for id_ in worksets:
-        [run] = site.prefect.runs_of(id_)
+        [run] = site.runs(id_)
         assert (run["name"], ended(run)) == (f"{id_} · attempt 1", "COMPLETED")
         assert run["deployment_id"]
 
@@ -97,7 +97,7 @@ def test_cancelling_a_run_that_has_a_process_of_its_own_cancels_its_workset(site
     site.until(lambda: site.running() == {"own-long"}, 90)
     site.add("own-next", 1)
     site.until(lambda: site.db.known(["own-next"]))
-    [run] = site.prefect.runs_of("own-long")
+    [run] = site.runs("own-long")
     site.prefect.cancel(run["id"])
     site.until(lambda: site.db.get("own-long").state is State.CANCELLED, 60)
     site.until(lambda: look(site, poller)[1] == "COMPLETED", 90)

@@ -28,9 +28,7 @@ def polled(site):
 
 def the_run(site, workset_id):
     """The one run of a workset, as its page in the UI has it."""
-    runs = site.prefect.runs_of(workset_id)
-    # another site on the one server may have a workset of that name
-    [run] = [run for run in runs if run["parameters"]["settings"] == site.name]
+    [run] = site.runs(workset_id)
     return run
 
 

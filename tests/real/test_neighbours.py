@@ -104,7 +104,7 @@ def test_a_flow_run_that_is_cancelled_in_prefect_is_its_own_installations(
         a.until(lambda: a.running() == {"same"})
         second = b.poller()
         b.until(lambda: b.running() == {"same"})
-        [run] = [r for r in a.prefect.runs_of("same") if r["parameters"]["settings"] == a.name]
+        [run] = a.runs("same")
         a.prefect.cancel(run["id"])
         a.until(lambda: a.db.get("same").state is State.CANCELLED)
         a.finish(first)

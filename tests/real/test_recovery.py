@@ -210,7 +210,7 @@ def test_the_defaults_of_a_teams_profile_change_nothing(site):
     site.finish(site.poller())
     assert site.states() == {State.COMPLETE: 1, State.FAILED: 1}
     for id_, state in (("good", "Completed"), ("bad", "DeadLetter")):
-        [run] = site.prefect.runs_of(id_)
+        [run] = site.runs(id_)
         assert (run["state_name"], run["run_count"]) == (state, 1)
     assert not (site.folder / "kept").exists(), "records were written beside the state DB"
 
@@ -240,9 +240,7 @@ def test_a_process_whose_own_lease_ran_out_does_not_end_its_own_runs(site):
     assert site.states() == {State.COMPLETE: 1}
     site.assert_each_step_ran_once(["outlives-its-lease"])
     assert "is gone" not in log
-    assert [run["state_type"] for run in site.prefect.runs_of("outlives-its-lease")] == [
-        "COMPLETED"
-    ]
+    assert [run["state_type"] for run in site.runs("outlives-its-lease")] == ["COMPLETED"]
 
 
 def test_of_two_pollers_one_alone_starts_a_workset(site):
@@ -259,11 +257,7 @@ def test_of_two_pollers_one_alone_starts_a_workset(site):
     site.finish(two)
     assert site.states() == {State.COMPLETE: 25}
     site.assert_each_step_ran_once(["first", *worksets])
-    # other tests have used the server too
-    ours = [
-        r for r in site.prefect.runs("process_workset") if r["parameters"]["settings"] == site.name
-    ]
-    of_them = [run for run in ours if not run["name"].startswith("first")]
+    of_them = [run for run in site.runs() if not run["name"].startswith("first")]
     assert 24 <= len(of_them) <= 26, sorted(run["name"] for run in of_them)
     by = {tag for run in of_them for tag in run["tags"] if tag.startswith("process:")}
     assert len(by) == 2, "one of the two did nothing"

@@ -45,7 +45,7 @@ def hungry(site):
 
 def seen(site, workset_id):
     """The workset's runs, by name and message of their state, and the reports they left."""
-    runs = site.prefect.runs_of(workset_id)
+    runs = site.runs(workset_id)
     ids = [run["id"] for run in runs]
     shown = site.prefect.post("artifacts/filter", artifacts={"flow_run_id": {"any_": ids}})
     return {
@@ -146,7 +146,7 @@ def test_cancelling_a_run_in_prefect_ends_the_job_and_frees_the_slot(site, real)
     site.add("next", 1)
     site.until(lambda: site.db.known(["next"]))
     strange = cancelled_runs_that_nobody_can_heed(site)
-    [run] = site.prefect.runs_of("long-by-ui")
+    [run] = site.runs("long-by-ui")
     site.prefect.cancel(run["id"])
     site.until(lambda: site.db.get("long-by-ui").state is State.CANCELLED, seconds=15)
     job = site.db.get("long-by-ui").job_name
