@@ -228,7 +228,10 @@ class Site:
         """Runs of this site's worksets, or of one: a server has those of other sites too."""
         tagged = {"tags": {"all_": [f"workset:{workset_id}"]}} if workset_id else {}
         found = self.prefect.runs("process_workset", **tagged)
-        return [run for run in found if run["parameters"].get("settings") == self.name]
+        return self._ours(found)
+
+    def _ours(self, runs):
+        return [run for run in runs if run["parameters"].get("settings") == self.name]
 
     @property
     def db(self):
@@ -252,7 +255,7 @@ class Site:
     def running_flows(self):
         """Flow runs that Prefect believes to be running."""
         found = self.prefect.runs(state={"type": {"any_": ["RUNNING", "PENDING"]}})
-        return [(run["name"], run["tags"]) for run in found]
+        return [(run["name"], run["tags"]) for run in self._ours(found)]
 
     def running(self):
         """Jobs in whose run step they are now."""

@@ -246,18 +246,21 @@ def test_a_process_whose_own_lease_ran_out_does_not_end_its_own_runs(site):
 def test_of_two_pollers_one_alone_starts_a_workset(site):
     """Two that start the same cost Prefect a run each, and were slower together than one alone."""
     site.configure(clusters=2, slots=4, poll_interval_seconds=2)
-    site.add("first", 20)
+    site.add("first", 40)
     one, two = site.poller(), site.poller()
     site.until(lambda: len(site.db.leases()) == 2 and site.running() == {"first"})
     time.sleep(5)  # each has heard of the other in a full cycle
     worksets = [f"w{n:02d}" for n in range(24)]
-    for id_ in worksets:
+    for id_ in worksets[:16]:
         site.add(id_, 1)
-    site.finish(one)
+    site.until(lambda: site.states()[State.COMPLETE] >= 16, 90)
+    # whichever of the two has begun less: alone, it is barred by nothing that the other said
+    one.send_signal(signal.SIGTERM)
+    assert one.wait(20) != 0
+    for id_ in worksets[16:]:
+        site.add(id_, 1)
     site.finish(two)
     assert site.states() == {State.COMPLETE: 25}
     site.assert_each_step_ran_once(["first", *worksets])
-    of_them = [run for run in site.runs() if not run["name"].startswith("first")]
-    assert 24 <= len(of_them) <= 26, sorted(run["name"] for run in of_them)
-    by = {tag for run in of_them for tag in run["tags"] if tag.startswith("process:")}
-    assert len(by) == 2, "one of the two did nothing"
+    of_them = [run["name"] for run in site.runs() if not run["name"].startswith("first")]
+    assert 24 <= len(of_them) <= 26, sorted(of_them)
