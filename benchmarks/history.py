@@ -1,13 +1,21 @@
-"""What is asked of the state DB again and again, beside many worksets that have finished."""
+"""What is asked of the state DB again and again, beside many worksets that have finished.
+
+``python -m benchmarks.history --finished 100000`` makes a state DB with so many finished worksets
+and one with 200, and prints one JSON object: milliseconds of one look at each, in turn.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 from blocks.state_db import SQLiteStateDB, WorksetStateDB
@@ -17,6 +25,8 @@ NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 OPEN_WORKSETS: Final = 50
 """Ready ones beside them."""
 LOOKS: Final = 50
+FEW: Final = 200
+"""Finished ones: those that discovery asks for."""
 
 
 def finished(count: int) -> Iterator[WorksetRecord]:
@@ -59,6 +69,7 @@ def filled(path: Path, count: int) -> SQLiteStateDB:
 
 def look(db: WorksetStateDB) -> None:
     """What one cycle of a poll, one look of the display and `worksets queue` ask."""
+    db.about_to_start()
     db.ready()
     db.held()
     db.holder_counts()
@@ -71,14 +82,40 @@ def look(db: WorksetStateDB) -> None:
     db.known([f"f{n:06d}" for n in range(200)])
 
 
-def look_ms(count: int) -> float:
-    """Milliseconds of one look, the mean of fifty."""
-    with tempfile.TemporaryDirectory() as folder:
-        db = filled(Path(folder) / "state.db", count)
+def looks_ms(dbs: Sequence[WorksetStateDB]) -> list[float]:
+    """Milliseconds of one look at each, the median of fifty, in turn: the machine has its moods."""
+    took: list[list[float]] = [[] for _ in dbs]
+    for db in dbs:
         look(db)
-        began = time.perf_counter()
-        for _ in range(LOOKS):
+    for _ in range(LOOKS):
+        for db, times in zip(dbs, took, strict=True):
+            began = time.perf_counter()
             look(db)
-        took = time.perf_counter() - began
-        db.close()
-    return took / LOOKS * 1000
+            times.append(time.perf_counter() - began)
+    return [median(times) * 1000 for times in took]
+
+
+def look_ms(count: int) -> float:
+    """Milliseconds of one look."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(filled(Path(folder) / "state.db", count)) as db,
+    ):
+        return looks_ms([db])[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.history", description=__doc__)
+    parser.add_argument("--finished", type=int, default=100_000)
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(filled(Path(folder) / "few.db", FEW)) as few,
+        closing(filled(Path(folder) / "many.db", options.finished)) as many,
+    ):
+        few_ms, many_ms = looks_ms([few, many])
+    print(json.dumps({"few_ms": round(few_ms, 2), "many_ms": round(many_ms, 2)}))
+
+
+if __name__ == "__main__":
+    main()

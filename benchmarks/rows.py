@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks import history, planning
+from benchmarks import planning
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -156,7 +156,8 @@ _REACTION: Final = ("benchmarks.reaction", "--worksets", "50")
 _POOL: Final = "benchmarks.thread_pool"
 _FULL: Final = ("benchmarks.backlog", "--ready", "10000")
 _FEW: Final = ("benchmarks.backlog", "--ready", "300")
-_HISTORY: Final = ("benchmarks.history_dynamodb", "--finished", "100000")
+_HISTORY: Final = ("benchmarks.history", "--finished", "100000")
+_HISTORY_DYNAMODB: Final = ("benchmarks.history_dynamodb", "--finished", "100000")
 _UNITS: Final = ("benchmarks.state_db_cost", "--finished", "20000", "--held")
 _UNITS_FEW: Final = ("benchmarks.state_db_cost", "--finished", "2000", "--held")
 _POLLERS: Final = ("benchmarks.pollers", "--worksets", "200")
@@ -182,13 +183,13 @@ ROWS: Final = {
         ),
         Row(
             "history", "what a poll, the display and the queue ask of SQLite beside 100,000 "
-            "finished worksets", "ms", lambda: history.look_ms(100_000), 1.2,
-            lambda: history.look_ms(200), "200 finished: those that discovery asks for",
+            "finished worksets", "ms", PROGRAMS.figure("many_ms", *_HISTORY), 1.2,
+            PROGRAMS.figure("few_ms", *_HISTORY), "200 finished: those that discovery asks for",
         ),
         Row(
             "history_dynamodb", "the same of DynamoDB (DynamoDB Local)", "ms",
-            PROGRAMS.figure("many_ms", *_HISTORY), 1.2, PROGRAMS.figure("few_ms", *_HISTORY),
-            "200 finished",
+            PROGRAMS.figure("many_ms", *_HISTORY_DYNAMODB), 1.2,
+            PROGRAMS.figure("few_ms", *_HISTORY_DYNAMODB), "200 finished",
         ),
         Row(
             "db_cost_life", "write units of DynamoDB for a workset's life beside 1,000 held", "",

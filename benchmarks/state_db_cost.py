@@ -124,6 +124,7 @@ def one_poll(db: DynamoDBStateDB, names: list[str]) -> None:
     db.leases()
     db.holder_counts()  # sync_limits
     for look in (False, True):  # cycle, and again when the look at the place is over
+        db.about_to_start()
         db.ready()
         db.holder_counts()
         if not look:
