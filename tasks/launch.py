@@ -27,11 +27,11 @@ from tasks.discovery import Discovery
 from tasks.labels import flow_tags, labelled, name_of_run
 from tasks.logs import run_log
 from tasks.polling import POLL_WORKSETS, Poll
-from tasks.recover import Recovered, orphans
+from tasks.recover import Recovered, take_over
 from tasks.serving import AnyFlow, Serving
 from tasks.showing import Board
 from worksets.config import Launch, Pipeline
-from worksets.errors import MAX_DETAILS, Refused
+from worksets.errors import MAX_DETAILS
 from worksets.placement import Decision, plan
 from worksets.polling import Stop
 from worksets.record import WorksetRecord, scopes_of
@@ -124,35 +124,8 @@ class Launcher:
         self._held = list(recovered.held)
         self._claiming.others = recovered.others
         self._stop_cancelled(recovered.held)
-        left = orphans(self.here, recovered.held, recovered.gone)
-        found = [await self._taken(record) for record in left]
-        return [record for record in found if record is not None]
-
-    async def _taken(self, seen: WorksetRecord) -> WorksetRecord | None:
-        """As it stands now; None: it is carried again, here or elsewhere.
-
-        What this process has no cluster for, it does not hold.
-        """
-        here, id_ = self.here, seen.workset_id
-        runs_here = self.launch == "inline" and seen.cluster_name in here.watches
-        if runs_here and seen.lock_owner != here.owner:
-            try:
-                record = await here.call(here.db.take_over, id_, here.owner, seen.lock_owner)
-            except Refused as refused:
-                run_log().info("%s", refused)
-                return None
-        else:
-            # its flow may have ended well since the cycle began
-            record = await here.call(here.db.get, id_)
-            if record.lock_owner != seen.lock_owner:
-                return None
-        if id_ in here.live:
-            return None
-        run_log().warning(
-            "%s (attempt %d on %s) is carried by nobody; it is gone on with here",
-            id_, record.attempt, record.cluster_name,
-        )  # fmt: skip
-        return record
+        runs_here = self.here.watches if self.launch == "inline" else ()
+        return await take_over(self.here, recovered, runs_here)
 
     async def go_on_with(self, left: Iterable[WorksetRecord]) -> None:
         """Begin the flows of what was taken over."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -20,8 +20,10 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.states import Crashed
 
 from host import Host, host, process_tag
+from tasks.logs import run_log
 from tasks.paging import PAGE
 from tasks.retry import DELAYS_S, RETRIES, only_transient
+from worksets.errors import Refused
 from worksets.leases import is_over, may_judge
 from worksets.record import WorksetRecord
 
@@ -126,3 +128,35 @@ def orphans(here: Host, held: Iterable[WorksetRecord], gone: frozenset[str]) -> 
         for record in held
         if record.workset_id not in here.live and record.lock_owner in {here.owner, *gone}
     ]
+
+
+async def take_over(
+    here: Host, recovered: Recovered, runs_here: Container[str]
+) -> list[WorksetRecord]:
+    """What nobody carries any more, held by this process on the clusters whose flows run in it."""
+    left = orphans(here, recovered.held, recovered.gone)
+    found = [await _taken(here, record, record.cluster_name in runs_here) for record in left]
+    return [record for record in found if record is not None]
+
+
+async def _taken(here: Host, seen: WorksetRecord, runs_here: bool) -> WorksetRecord | None:
+    """As it stands now; None: it is carried again, here or elsewhere."""
+    id_ = seen.workset_id
+    if runs_here and seen.lock_owner != here.owner:
+        try:
+            record = await here.call(here.db.take_over, id_, here.owner, seen.lock_owner)
+        except Refused as refused:
+            run_log().info("%s", refused)
+            return None
+    else:
+        # its flow may have ended well since the cycle began
+        record = await here.call(here.db.get, id_)
+        if record.lock_owner != seen.lock_owner:
+            return None
+    if id_ in here.live:
+        return None
+    run_log().warning(
+        "%s (attempt %d on %s) is carried by nobody; it is gone on with here",
+        id_, record.attempt, record.cluster_name,
+    )  # fmt: skip
+    return record
