@@ -97,14 +97,20 @@ def picture(curves: dict[float, dict[str, Point]], path: Path) -> None:
         ours = [(cost, turn) for name, (cost, turn, _) in points.items() if name != RULE]
         name = f"asked for: {load:g} times what the clusters can do in a day"
         [line] = axes.plot(*zip(*ours, strict=True), marker="o", label=name)
-        axes.plot(*points[RULE][:2], marker="s", color=line.get_color())
+        axes.plot(
+            *points[RULE][:2],
+            marker="s",
+            linestyle="",
+            color=line.get_color(),
+            label="Daylily's rule, the same",
+        )
         for name, (cost, turn, _) in points.items():
-            label = "Daylily's rule" if name == RULE else f"\\${name}"
-            axes.annotate(label, (cost, turn), (5, 4), textcoords="offset points")
+            if name != RULE:
+                axes.annotate(f"\\${name}", (cost, turn), (6, 2), textcoords="offset points")
     axes.set_xlabel("cost (first come first served: 1)")
     axes.set_ylabel("mean turnaround (first come first served: 1)")
     axes.margins(x=0.15)
-    axes.legend(loc="center")
+    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.6))
     pictures.save(figure, path)
 
 
