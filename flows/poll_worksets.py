@@ -144,11 +144,15 @@ async def _full_cycle(here: Host, launcher: Launcher) -> None:
 
 async def _until_event(here: Host, launcher: Launcher, longest_s: float) -> None:
     """Wait for an event (a slot freed, a retry due) and start what it allows."""
+    if await launcher.neighbours.one_is_gone():
+        launcher.poll.look_soon()  # a full cycle takes over what it held
+        return
     due = await here.call(here.db.next_retry)
     # a delivery may come to rest sooner than the next full cycle
     longest_s = max(0.0, min(longest_s, here.look_again_at - time.monotonic()))
     try:
-        async with asyncio.timeout(pause_s(longest_s, due, here.db.now())):
+        dues = (due, launcher.neighbours.look_at)
+        async with asyncio.timeout(pause_s(longest_s, dues, here.db.now())):
             await launcher.wake.wait()
     except TimeoutError:
         if here.look_again_at <= time.monotonic():

@@ -27,7 +27,7 @@ from tasks.discovery import Discovery
 from tasks.labels import flow_tags, labelled, name_of_run
 from tasks.logs import run_log
 from tasks.polling import POLL_WORKSETS, Poll
-from tasks.recover import Recovered, take_over
+from tasks.recover import Neighbours, Recovered, take_over
 from tasks.serving import AnyFlow, Serving
 from tasks.showing import Board
 from worksets.config import Launch, Pipeline
@@ -77,6 +77,7 @@ class Launcher:
         self._children: dict[str, asyncio.Task[Any]] = {}
         self._sent: dict[str, Sent] = {}
         self._claiming = Claiming(here)
+        self.neighbours = Neighbours(here)
         self._broken: set[str] = set()
         self.discovery = Discovery(here, self.wake.set)
         self.board = Board(here)
@@ -123,6 +124,7 @@ class Launcher:
         self._broken.clear()
         self._held = list(recovered.held)
         self._claiming.others = recovered.others
+        self.neighbours.seen(recovered.alive)
         self._stop_cancelled(recovered.held)
         runs_here = self.here.watches if self.launch == "inline" else ()
         return await take_over(self.here, recovered, runs_here)

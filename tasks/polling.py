@@ -73,11 +73,15 @@ class Poll:
             self._cycles = False
             self._looked.set()
 
+    def look_soon(self) -> None:
+        """Have the poll of this process begin a full cycle next."""
+        self.asked_to_look = True
+        self._wake()
+
     async def look_now(self) -> None:
         """Have the poll of this process begin a full cycle at once, and wait for its end."""
         self._looked.clear()
-        self.asked_to_look = True
-        self._wake()
+        self.look_soon()
         await self._looked.wait()
         run_log().info("this process polls already, and has looked at once")
 

@@ -24,7 +24,7 @@ from tasks.logs import run_log
 from tasks.paging import PAGE
 from tasks.retry import DELAYS_S, RETRIES, only_transient
 from worksets.errors import Refused
-from worksets.leases import is_over, may_judge
+from worksets.leases import first_over, is_over, may_judge
 from worksets.record import WorksetRecord
 
 OPEN = FlowRunFilterState(
@@ -37,13 +37,14 @@ class Recovered:
     """What a full cycle begins with: what is held, and by whom it is taken over.
 
     `gone`: owners that are gone; none where this machine's clock is no judge of leases.
-    `over`: processes whose lease is over, and since when. `others`: whether others live beside
-    this one.
+    `over`: processes whose lease is over, and since when. `alive`: the others that live, and until
+    when they are believed to. `others`: whether there are others, as far as this one may judge.
     """
 
     gone: frozenset[str]
     held: tuple[WorksetRecord, ...] = field(repr=False)
     over: Mapping[str, datetime] = field(default_factory=dict)
+    alive: Mapping[str, datetime] = field(default_factory=dict)
     others: bool = True
 
 
@@ -77,10 +78,9 @@ async def recover() -> Recovered:
     # its own may be over too, after a sleep or a state DB that was locked: who asks is alive
     leases.pop(here.owner, None)
     over = {owner: end for owner, end in leases.items() if is_over(end, now)}
+    alive = {owner: end for owner, end in leases.items() if owner not in over}
     gone = {record.lock_owner for record in stale if record.workset_id in held}
-    return Recovered(
-        frozenset(gone - {here.owner}), tuple(held.values()), over, len(leases) > len(over)
-    )
+    return Recovered(frozenset(gone - {here.owner}), tuple(held.values()), over, alive, bool(alive))
 
 
 @task(
@@ -160,3 +160,38 @@ async def _taken(here: Host, seen: WorksetRecord, runs_here: bool) -> WorksetRec
         id_, record.attempt, record.cluster_name,
     )  # fmt: skip
     return record
+
+
+class Neighbours:
+    """The other processes, as last seen: one that dies is noticed when its lease is over.
+
+    The full cycle that takes over what it held would come up to `poll_interval_seconds` later.
+    """
+
+    def __init__(self, here: Host) -> None:
+        self._here = here
+        self._alive: frozenset[str] = frozenset()
+        self.look_at: datetime | None = None
+        """When the first of them could be gone; None: there are none."""
+
+    def seen(self, alive: Mapping[str, datetime]) -> None:
+        """These live, each until its lease is over."""
+        self._alive, self.look_at = frozenset(alive), first_over(alive)
+
+    async def one_is_gone(self) -> bool:
+        """Whether one is gone that lived when they were last seen; true once for each.
+
+        Asks the state DB only when one could be.
+        """
+        here = self._here
+        if self.look_at is None or here.db.now() < self.look_at:
+            return False
+        leases, now, before = await here.call(here.db.leases), here.db.now(), self._alive
+        self.seen(
+            {
+                owner: end
+                for owner, end in leases.items()
+                if owner != here.owner and not is_over(end, now)
+            }
+        )
+        return not before <= self._alive

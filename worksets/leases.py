@@ -33,6 +33,12 @@ def is_over(expires_at: datetime | None, now: datetime) -> bool:
     return expires_at is None or now > expires_at + timedelta(seconds=CLOCK_SKEW_S)
 
 
+def first_over(leases: Mapping[str, datetime]) -> datetime | None:
+    """When the first of these leases will be over unless it is renewed; None: there is none."""
+    first = min(leases.values(), default=None)
+    return None if first is None else first + timedelta(seconds=CLOCK_SKEW_S)
+
+
 def is_stale(record: WorksetRecord, leases: Mapping[str, datetime], now: datetime) -> bool:
     """Whether a held workset's owner is gone; `leases` maps owner to the end of its lease."""
     return record.state in HELD and is_over(leases.get(record.lock_owner), now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,12 +32,13 @@ class Stop:
         return math.inf if self.duration_s is None else self.duration_s - elapsed_s
 
 
-def pause_s(longest_s: float, next_retry: datetime | None, now: datetime) -> float:
-    """Seconds to wait if no event comes: until the next retry is due, at most `longest_s`."""
-    if next_retry is None:
+def pause_s(longest_s: float, dues: Iterable[datetime | None], now: datetime) -> float:
+    """Seconds to wait if no event comes: until the first of these is due, at most `longest_s`."""
+    first = min((due for due in dues if due is not None), default=None)
+    if first is None:
         return max(0.0, longest_s)
     # a hair later than due, so that it is due when it is looked at
-    return max(0.0, min(longest_s, (next_retry - now).total_seconds() + 0.01))
+    return max(0.0, min(longest_s, (first - now).total_seconds() + 0.01))
 
 
 def nothing_left(depth: Mapping[str, int], decisions: Sequence[Decision]) -> bool:

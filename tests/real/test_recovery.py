@@ -55,6 +55,22 @@ def test_kill_9_then_the_next_poller_attaches(site):
     assert site.running_flows() == [] and site.db.leases() == {}
 
 
+def test_what_a_killed_one_held_is_taken_over_when_its_lease_ends_however_seldom_is_polled(site):
+    site.configure(clusters=1, slots=2, poll_interval_seconds=90)
+    site.add("left", 40)
+    first = site.poller()
+    site.until(lambda: site.running() == {"left"})
+    [owner] = site.db.leases()
+    second = site.poller()
+    site.until(lambda: len(site.db.leases()) == 2)
+    time.sleep(4)  # it has looked, and seen the first alive
+    first.kill()
+    site.until(lambda: site.db.get("left").lock_owner != owner, LEASE_S + CLOCK_SKEW_S + 10)
+    site.finish(second)
+    assert site.states() == {State.COMPLETE: 1}
+    site.assert_each_step_ran_once(["left"])
+
+
 def test_slots_come_back_after_a_kill_and_a_restart_of_the_server(site, prefect_server, server_log):
     """Prefect's leases lived in the killed server's memory; its counters are in the database."""
     server_log.append("task_run_recorder - Error flushing .* 0 dropped")  # it is stopped in it

@@ -85,3 +85,44 @@ async def test_the_look_at_the_state_db_waits_for_nothing_of_prefect(here, monke
     await tasks.recover.end_dead_runs.fn(found.over)
     assert order == [("runs of", "dead", "dead"), ("runs of", "dead", "me")]
     assert set(here.db.leases()) == {"me"}
+
+
+async def test_one_that_dies_is_noticed_when_its_lease_is_over_and_once(here):
+    """What it held would wait for the next full cycle, half a minute later."""
+    db, asked = here.db, []
+    began = db.now()
+
+    def at(seconds):
+        db._now = lambda: began + timedelta(seconds=seconds)
+
+    async def call(function, *args):
+        asked.append(function)
+        return function(*args)
+
+    here.call = call
+    at(0)
+    for owner in ("me", "lives", "dies"):
+        db.renew_lease(owner, 30)
+    neighbours = tasks.recover.Neighbours(here)
+    assert not await neighbours.one_is_gone() and not asked, "there is nobody"
+    found = await tasks.recover.recover.fn()
+    assert set(found.alive) == {"lives", "dies"} and found.others
+    neighbours.seen(found.alive)
+    asked.clear()
+    at(20)
+    for owner in ("me", "lives"):
+        db.renew_lease(owner, 30)
+    at(34.9)  # the clocks of two machines may differ by 5 s
+    assert not await neighbours.one_is_gone() and not asked
+    at(35.1)
+    assert await neighbours.one_is_gone() and len(asked) == 1
+    assert not await neighbours.one_is_gone() and len(asked) == 1
+    assert neighbours.look_at == began + timedelta(seconds=55)
+    at(40)
+    db.renew_lease("lives", 30)
+    at(55.1)  # asked, and it lives
+    assert not await neighbours.one_is_gone() and len(asked) == 2
+    assert neighbours.look_at == began + timedelta(seconds=75)
+    db.drop_lease("lives")  # it was stopped
+    at(75.1)
+    assert await neighbours.one_is_gone() and neighbours.look_at is None

@@ -6,6 +6,7 @@ from unittest.mock import patch
 import flows.poll_worksets
 import flows.process_workset
 import tasks.launch
+import tasks.recover
 import worksets.outbox
 from blocks.state_db import WorksetStateDB
 from host import host
@@ -62,7 +63,7 @@ def an_ended_job_is_a_complete_workset():
 
 @mutation
 def nobody_goes_on_with_what_a_dead_process_held():
-    yield patch.object(tasks.launch, "orphans", lambda *_: [])
+    yield patch.object(tasks.recover, "orphans", lambda *_: [])
 
 
 @mutation
