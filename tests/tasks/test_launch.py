@@ -9,7 +9,7 @@ from blocks.state_db import SQLiteStateDB
 from flows.process_workset import process_workset
 from tasks.labels import flow_run_name
 from tasks.launch import Launcher, _under_its_name
-from tasks.recover import Recovered
+from tasks.recover import Neighbours, Recovered
 from worksets.record import WorksetRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,10 +32,10 @@ async def test_what_is_left_is_held_where_its_flow_will_run_and_begun_later(
     async def start(record, _):
         begun.append(record)
 
+    here = SimpleNamespace(db=db, owner="ours", call=call, watches={"a": None}, live=set())
     one = SimpleNamespace(
-        here=SimpleNamespace(db=db, owner="ours", call=call, watches={"a": None}, live=set()),
-        launch=launch, _broken=set(), _claiming=SimpleNamespace(), _start=start,
-        _stop_cancelled=lambda records: None,
+        here=here, launch=launch, neighbours=Neighbours(here), _claiming=SimpleNamespace(),
+        _broken=set(), _start=start, _stop_cancelled=lambda records: None,
     )  # fmt: skip
     left = await Launcher.take_over(one, Recovered(frozenset({"dead"}), (held,)))
     assert left == [db.get("w")] and db.get("w").lock_owner == owner and begun == []
