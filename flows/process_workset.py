@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from host import open_host
+from host.slots import taken_once
 from tasks.by_hand import heed_retry, is_retry
 from tasks.cancel import STOPPED
 from tasks.dispatch import dispatch
@@ -73,12 +74,13 @@ async def _five_steps(
     at.step = "lock"
     record = await lock(workset, placement)
 
-    at.step, at.fence = "dispatch", record.fence
-    begun = await limited(dispatch, record)(workset, record)
-    await page.show(begun.record)
+    async with taken_once():
+        at.step, at.fence = "dispatch", record.fence
+        begun = await limited(dispatch, record)(workset, record)
+        await page.show(begun.record)
 
-    at.step = "monitor"
-    status = await limited(monitor, record)(begun.run)
+        at.step = "monitor"
+        status = await limited(monitor, record)(begun.run)
 
     return await settle(begun.record, status)
 

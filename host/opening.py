@@ -15,6 +15,7 @@ from host.closing import let_go
 from host.lease import beat, sign_run
 from host.process import AnotherInstallation, Host
 from host.signals import cancelled_by_sigterm
+from host.slots import renewed_together
 from worksets.config import ProcessorConfig
 from worksets.errors import ConfigurationError
 
@@ -61,7 +62,8 @@ async def open_host(settings: str, config: ProcessorConfig | None = None) -> Asy
     token = _current.set(here)
     try:
         with cancelled_by_sigterm():
-            yield here
+            async with renewed_together():
+                yield here
     finally:
         _current.reset(token)
         heartbeat.cancel()

@@ -18,6 +18,7 @@ from prefect.deployments.flow_runs import arun_deployment
 from prefect.flow_engine import run_flow_async
 
 from host import Host, process_tag
+from host.heartbeats import silent
 from host.suspension import unwatched
 from tasks import polling
 from tasks.cancel import LOOK_S, heed_cancelled_runs, stop_job
@@ -413,7 +414,8 @@ async def launching(
         return
     launcher = Launcher(here, process_workset, launch, served if launch == "inline" else {})
     token = _launcher.set(launcher)
-    launcher.live_in(copy_context())
+    with silent():
+        launcher.live_in(copy_context())
     watches: list[asyncio.Task[None]] = []
     try:
         await launcher.serving.open(PROCESS_WORKSET, POLL_WORKSETS)
