@@ -26,7 +26,7 @@ JOB_S = 3000
 SETTLES_S = 40.0
 """Seconds for what the starts have left to do."""
 WATCHED_S = 150.0
-"""Seconds in which each slot that is held is renewed once (`host.slots.RENEW_S`)."""
+"""Seconds that are looked at; each slot that is held is renewed three times in them."""
 
 
 def own_cpu() -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, Final
@@ -20,23 +20,32 @@ from uuid import UUID
 import anyio
 import httpx
 from prefect import task_engine
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.client.schemas.responses import ConcurrencyLimitWithLeaseResponse
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.logging import get_logger
 
-LEASE_S: Final = 300.0
-"""Seconds after which the server gives slots free that nobody renews: its own default.
+LEASE_S: Final = 60.0
+"""Seconds after which the server gives slots free that nobody renews: the least that it takes.
 
-Those of a dead process come back sooner, by `tasks/sync_limits.py`.
+Those of a dead process are taken back sooner by `tasks/sync_limits.py`, and once more by the server
+when their leases end: the shorter they are, the fewer are counted twice.
 """
-RENEW_S: Final = LEASE_S / 2
-LOOK_S: Final = 10.0
+RENEW_S: Final = 40.0
+LOOK_S: Final = 5.0
 """Seconds between two looks for slots that are to be renewed."""
-GIVE_BACK_S: Final = 20.0
-"""Seconds for the server to take slots back; the end of a job is saved only then."""
+ANSWER_S: Final = 8.0
+"""Seconds for the server to renew slots, or to take them back: the end of a job is saved then."""
+AGAIN_S: Final = 1.0
+"""Seconds after which a server that failed is asked again: of two that take or give back slots of
+the same limits at once, its database may end one."""
+TRIES: Final = 5
+TELL_S: Final = 60.0
+"""Seconds after which a wait for a slot that the state DB has given is told."""
 
+_KNOWN: Final = {"lease_duration", "suppress_warnings"}
+"""What else Prefect may ask for here; with anything beside it, it takes them by itself."""
 _NAME: Final = "_aconcurrency"
 """Private to Prefect; where a later release has no such thing, it takes them by itself."""
 
@@ -52,67 +61,105 @@ class Slots:
     ) -> UUID | None:
         """The lease of a slot of each limit, once all have one; None: there is no such limit.
 
-        One that is cancelled meanwhile may leave slots that nobody renews.
-
         Raises:
             ConcurrencySlotAcquisitionError: the server gives none, and not because all are taken.
         """
         try:
             async with get_client() as client:
-                while True:
-                    try:
-                        answer = await client.increment_concurrency_slots_with_lease(
-                            names, occupy, "concurrency", LEASE_S, holder
-                        )
-                        break
-                    except httpx.HTTPStatusError as error:
-                        if error.response.status_code != HTTPStatus.LOCKED:
-                            raise
-                        await asyncio.sleep(float(error.response.headers["Retry-After"]))
-            taken = ConcurrencyLimitWithLeaseResponse.model_validate(answer.json())
+                taken = await self._taken(client, names, occupy, holder)
         except Exception as error:
             raise ConcurrencySlotAcquisitionError(
-                f"Prefect gives no slot of {', '.join(names)}: {error or type(error).__name__}"
+                f"Prefect gives no slot of {', '.join(names)}: {str(error) or repr(error)}"
             ) from error
         if not taken.limits:
             return None
         self._renewed_at[taken.lease_id] = time.monotonic()
         return taken.lease_id
 
+    async def _taken(
+        self,
+        client: PrefectClient,
+        names: list[str],
+        occupy: int,
+        holder: ConcurrencyLeaseHolder | None,
+    ) -> ConcurrencyLimitWithLeaseResponse:
+        began, tries, told = time.monotonic(), 1, False
+        while True:
+            asked = asyncio.create_task(
+                client.increment_concurrency_slots_with_lease(
+                    names, occupy, "concurrency", LEASE_S, holder
+                )
+            )
+            try:
+                return _read(await asyncio.shield(asked))
+            except asyncio.CancelledError:
+                with suppress(Exception):  # the server may have given them
+                    async with asyncio.timeout(ANSWER_S):
+                        lease = _read(await asked).lease_id
+                        await client.release_concurrency_slots_with_lease(lease)
+                raise
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code == HTTPStatus.LOCKED:
+                    pause_s = float(error.response.headers["Retry-After"])
+                elif error.response.is_server_error and tries < TRIES:
+                    pause_s, tries = AGAIN_S, tries + 1
+                else:
+                    raise
+            if time.monotonic() - began > TELL_S and not told:
+                told = True
+                get_logger("host").warning(
+                    "Prefect has had no slot of %s free for %.0f s, though the state DB has; what "
+                    "waits for one goes on as soon as it has",
+                    ", ".join(names),
+                    TELL_S,
+                )
+            await asyncio.sleep(pause_s)
+
     async def give_back(self, lease: UUID) -> None:
         """Free the slots of a lease; where that fails they are free when it ends."""
         self._renewed_at.pop(lease, None)
         try:
-            async with asyncio.timeout(GIVE_BACK_S), get_client() as client:
+            async with asyncio.timeout(ANSWER_S), get_client() as client:
                 while True:
                     try:
                         await client.release_concurrency_slots_with_lease(lease)
                         return
-                    except httpx.HTTPStatusError:
-                        # its database ends one of two that give back at once
-                        await asyncio.sleep(GIVE_BACK_S / 20)
+                    except httpx.HTTPStatusError as error:
+                        if not error.response.is_server_error:
+                            raise
+                        await asyncio.sleep(AGAIN_S)
         except Exception as error:
-            get_logger("host").debug("slots were not given back: %r", error)
+            get_logger("host").warning(
+                "slots were not given back: %r; they are free in %g s", error, LEASE_S
+            )
 
     async def renew(self) -> None:
-        """Renew what is held, each lease when half of it is over; for ever."""
+        """Renew what is held, each lease when two thirds of it are over; for ever."""
+        told = False
         while True:
             await asyncio.sleep(LOOK_S)
+            failed: Exception | None = None
             if due := self._due():
                 try:
                     async with get_client() as client:
                         for lease in due:
-                            async with asyncio.timeout(LOOK_S):
-                                await self._renew(client, lease)
-                except Exception as error:
-                    # the server is away: the state DB decides meanwhile
-                    get_logger("host").debug("slots were not renewed: %r; tried again", error)
+                            try:
+                                async with asyncio.timeout(ANSWER_S):
+                                    await self._renew(client, lease)
+                            except httpx.HTTPStatusError as error:
+                                failed = error
+                except Exception as error:  # nobody answers: all wait for the next look
+                    failed = error
+            if failed is not None and not told:
+                # the state DB decides meanwhile
+                get_logger("host").warning("slots were not renewed: %r; tried again", failed)
+            told = failed is not None
 
     def _due(self) -> list[UUID]:
         before = time.monotonic() - RENEW_S
         return [lease for lease, at in self._renewed_at.items() if at <= before]
 
-    async def _renew(self, client: Any, lease: UUID) -> None:
+    async def _renew(self, client: PrefectClient, lease: UUID) -> None:
         try:
             await client.renew_concurrency_lease(lease, LEASE_S)
         except httpx.HTTPStatusError as error:
@@ -122,6 +169,10 @@ class Slots:
         else:
             if lease in self._renewed_at:
                 self._renewed_at[lease] = time.monotonic()
+
+
+def _read(answer: httpx.Response) -> ConcurrencyLimitWithLeaseResponse:
+    return ConcurrencyLimitWithLeaseResponse.model_validate(answer.json())
 
 
 _slots: ContextVar[Slots | None] = ContextVar("slots", default=None)
@@ -164,7 +215,7 @@ def _replace() -> None:
         names: list[str], occupy: int = 1, holder: Any = None, **more: Any
     ) -> AsyncIterator[None]:
         slots, block = _slots.get(), _block.get()
-        if slots is None or block is None:
+        if slots is None or block is None or more.keys() - _KNOWN:
             async with theirs(names=names, occupy=occupy, holder=holder, **more):
                 yield
             return

@@ -1,6 +1,6 @@
 """What comes after the five steps: the end of an attempt is written to the state DB.
 
-It happens after `monitor` has given its Prefect slots back, so that a slot is always held inside
+It happens after the Prefect slots are given back, so that a slot is always held inside
 the time in which the state DB counts the workset: the next one never finds a slot missing.
 """
 

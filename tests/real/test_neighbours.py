@@ -62,7 +62,6 @@ def test_two_installations_that_share_everything_see_their_own_only(
         pollers = [site.poller() for site in (a, b)]
         a.until(lambda: a.running() == {"w0", "w1", "w2"})
         b.until(lambda: b.running() == {"w0"})
-        # a workset has no slot for a moment, between dispatch and monitor
         a.until(lambda: limits(a)["cluster:shared"] == (3, 3))
         b.until(lambda: limits(b)["cluster:shared"] == (1, 1))
         for _ in range(2):  # each takes its slots, and neither takes back the other's

@@ -149,6 +149,20 @@ async def test_a_flow_that_is_broken_off_gives_them_back(prefect):
     assert limits.taken() == [0]
 
 
+@pytest.mark.parametrize("after_s", [0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1])
+async def test_who_is_broken_off_while_it_takes_them_keeps_none(prefect, after_s):
+    limits, held = Limits(prefect, 1), slots.Slots()
+    await limits.make()
+    taking = asyncio.create_task(held.take([f"tag:{tag}" for tag in limits.tags], 1, None))
+    await asyncio.sleep(after_s)
+    taking.cancel()
+    await asyncio.wait([taking])
+    if taking.cancelled():
+        assert limits.taken() == [0] and not held._renewed_at
+    else:
+        assert limits.taken() == [1], "it had them already"
+
+
 @contextmanager
 def soon(monkeypatch):
     """Every lease is due at each look, and looks follow one another."""
