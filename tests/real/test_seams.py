@@ -304,7 +304,6 @@ async def test_no_run_has_a_thread_of_its_own(here):
             flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=["workset:w1"]))
         )
     assert any(run.deployment_id for run in runs), "only those wait for Suspend"
-    print(most)
     assert not [kind for kind in most if "observer_thread" in kind or "oncurrency" in kind]
     assert most["Thread- (run)"] == 1, "that of the poll's own run; the look sees threads"
 
